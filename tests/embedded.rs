@@ -1,6 +1,5 @@
-//! The private PostgreSQL: the tests start, kill, adopt and repair a real one.
-//!
-//! To kill the server, a test sends SIGKILL to a process of its binary.
+//! Tests of the private Postgres that the server runs. The tests start, kill, adopt and repair a real Postgres. To test
+//! a killed server, a test starts the server binary as a process and sends SIGKILL to it.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -17,7 +16,7 @@ use parlance::embedded::postgres::{Error, Holder, Postgres};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-/// A process of the server that a test can kill.
+/// A process of the server binary that a test can kill.
 struct Server {
     process: Child,
     data_dir: PathBuf,
@@ -51,7 +50,7 @@ impl Server {
     }
 }
 
-/// A directory for a test's cluster, which the account that runs Postgres can enter.
+/// Creates a directory for the cluster of a test. The account that runs Postgres has access to it.
 fn open_directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -179,7 +178,7 @@ async fn postgres_runs_in_its_own_session_without_privileges() {
     if is_root() {
         assert_eq!(ids("Groups:"), "");
     }
-    // Root in a container may lack the permission to read the environment.
+    // In a container even root may be unable to read the environment.
     if let Ok(environment) = fs::read(process.join("environ")) {
         assert!(!String::from_utf8_lossy(&environment).contains("CARGO"));
     }
@@ -223,7 +222,8 @@ async fn postgres_recovers_when_it_and_the_server_are_killed_during_a_query() {
     let url = server.url();
     write(&url, "a").await;
     let busy = connect(&url).await;
-    // While the query computes, its process does not notice that the postmaster has ended, and runs on for seconds.
+    // While a backend computes this query, it does not notice that the postmaster has ended, and runs for some seconds
+    // more.
     let query = "SELECT sum(length(md5(n::text))) FROM generate_series(1, 4000000) n";
     let busy = tokio::spawn(async move { busy.query(query, &[]).await.is_ok() });
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -317,7 +317,7 @@ async fn a_first_start_that_was_killed_is_repaired_by_the_next_start() {
     let postgres = start_within(FIRST, data_dir.path()).await;
     write(postgres.url(), "a").await;
     postgres.stop().await.unwrap();
-    // Processes of the killed servers may still write for a moment, so the test only prints what is left.
+    // Processes of the killed servers may still write for a moment, so the test only prints the remaining files.
     let left = fs::read_dir(data_dir.path()).unwrap().flatten();
     println!("left: {:?}", left.map(|entry| entry.file_name()).collect::<Vec<_>>());
 }
@@ -337,7 +337,7 @@ async fn the_cluster_is_placed_elsewhere_if_its_account_cannot_enter_the_data_di
     assert_eq!(note.trim(), home.to_str().unwrap());
     write(postgres.url(), "a").await;
 
-    // A copy of the location file leads to the same cluster, which accepts only one server.
+    // A copy of the location file refers to the same cluster, which only one server can use at a time.
     let copy = closed.path().join("copy");
     fs::create_dir(&copy).unwrap();
     fs::copy(data_dir.join("postgres.location"), copy.join("postgres.location")).unwrap();

@@ -1,10 +1,10 @@
-//! The client address that a session shows, with and without a trusted proxy.
+//! Tests of `Session.ipAddress`, the client address of a session, with and without a trusted proxy.
 
 use serde_json::json;
 
 use crate::support::{Node, PASSWORD, http};
 
-/// The address that a new session shows for a request with these headers.
+/// Registers a user with these request headers, and returns the `ipAddress` of the new session.
 async fn session_address(node: &Node, username: &str, headers: &[(&str, &str)]) -> String {
     let query = "mutation ($input: RegisterInput!) { register(input: $input) { session { ipAddress } } }";
     let variables = json!({"input": {"username": username, "password": PASSWORD}});

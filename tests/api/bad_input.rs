@@ -91,7 +91,7 @@ async fn invalid_page_sizes_and_cursors_are_bad_user_input() {
     }
     assert_bad(&ada.call(&messages("first: 1, last: 1"), json!({"id": group})).await, "last");
 
-    // Garbage, a cursor of another list, and well-formed JSON that no list returns.
+    // Invalid text, cursors of another list, and well-formed JSON that is not a cursor of this list.
     for cursor in
         ["", "nonsense", "!!", "bnVsbA", "WzEsIlwwIl0", "eyJhIjoxfQ", "W1siMjAyNi0wMS0wMVQwMDowMDowMFoiLDFdXQ"]
     {
@@ -199,7 +199,7 @@ async fn malformed_documents_and_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn the_accept_header_is_honoured() {
+async fn the_accept_header_determines_status_and_content_type() {
     let node = Node::start().await;
     for (accept, query, status, content_type) in [
         ("application/graphql-response+json", "{", 400, "application/graphql-response+json; charset=utf-8"),
@@ -215,7 +215,7 @@ async fn the_accept_header_is_honoured() {
 }
 
 #[tokio::test]
-async fn only_queries_run_over_get() {
+async fn get_requests_can_execute_only_queries() {
     let node = Node::start().await;
     let bare = || node.http.get(node.url("/graphql")).header("apollo-require-preflight", "true");
     let get = |query: &'static str| bare().query(&[("query", query)]).send();
@@ -260,7 +260,7 @@ async fn too_deep_and_too_wide_documents_are_refused() {
         let answer = node.call(None, &query, json!({})).await;
         assert!(answer.body.to_string().len() < 5_000, "{} bytes", answer.body.to_string().len());
     }
-    // Validation refuses fragments that spread themselves.
+    // Validation refuses fragments that contain themselves.
     let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
     assert_eq!(node.call(None, circle, json!({})).await.code(), "GRAPHQL_VALIDATION_FAILED");
 }

@@ -1,11 +1,11 @@
-//! The pool of Postgres connections is small: no stream holds a connection while it waits for something else.
+//! Streams and the pool of Postgres connections: no stream holds a connection while it waits for other work.
 
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{Node, PATIENCE, Socket, User, within};
 
-/// `viewerMembership` depends on the viewer, so each rendering of an event queries Postgres.
+/// A subscription whose renderings query Postgres, because `viewerMembership` depends on the viewer.
 const UNREAD: &str = "subscription ($after: String) { inbox(after: $after) {
     __typename ... on MessageAdded { message { number conversation { viewerMembership { unreadCount } } } }
 } }";
@@ -16,7 +16,7 @@ async fn resumed(user: &User, cursor: Option<&str>) -> Socket {
     socket
 }
 
-/// The numbers of the messages up to `CaughtUp`.
+/// Receives events up to `CaughtUp`, and returns the numbers of the messages.
 async fn missed(mut socket: Socket) -> Vec<i64> {
     within(2 * PATIENCE, "the event CaughtUp", async {
         let mut numbers = Vec::new();
@@ -34,7 +34,7 @@ async fn missed(mut socket: Socket) -> Vec<i64> {
 
 /// A stream renders one page of events while it reads the next page.
 #[tokio::test]
-async fn streams_that_catch_up_leave_connections_for_their_renderings() {
+async fn streams_that_catch_up_leave_postgres_connections_for_renderings() {
     const MISSED: i64 = 20;
     let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -52,7 +52,7 @@ async fn streams_that_catch_up_leave_connections_for_their_renderings() {
     }
 }
 
-/// When a socket has no room to write, its streams still finish the reads that they have begun.
+/// When the server cannot write to a socket, the streams of the socket still finish the reads that they have begun.
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_no_postgres_connection() {
     const STREAMS: usize = 20;
@@ -69,7 +69,7 @@ async fn a_client_that_does_not_read_holds_no_postgres_connection() {
     for n in 0..STREAMS {
         socket.subscribe(&n.to_string(), bodies, json!({"after": cursor})).await;
     }
-    // The client reads one event of each stream, so that all have begun, and then nothing.
+    // The client reads one event of each stream, so that all streams have begun. Then it stops reading.
     for n in 0..STREAMS {
         socket.receive_of(&n.to_string()).await;
     }

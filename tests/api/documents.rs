@@ -1,4 +1,4 @@
-//! Persisted documents: registered by hash at run time, or listed in a manifest.
+//! Persisted documents, which clients register by hash at run time, or which a manifest lists.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ async fn a_persisted_document_runs_by_its_hash() {
     assert_eq!((status, code(&body)), (400, "BAD_USER_INPUT"));
     assert_eq!(send(post(&node, &json!({"query": query, "extensions": extensions}))).await.0, 200);
 
-    // From now on the hash is enough: in a body, in a query string, and over a socket.
+    // From now on requests can contain the hash only: in a body, in a query string, and over a socket.
     let (_, body) = send(post(&node, &json!({"extensions": extensions, "operationName": "Remembered"}))).await;
     assert!(body["data"]["serverInfo"]["version"].is_string());
     let text = extensions.to_string();
@@ -84,7 +84,7 @@ async fn the_document_cache_is_bounded_in_bytes() {
     for query in &queries {
         kept += u32::from(send(post(&node, &json!({"extensions": by_hash(query)}))).await.0 == 200);
     }
-    // A parsed document takes many times the 500 bytes of its text.
+    // A parsed document takes more than 20 times the 500 bytes of its text.
     assert!((1..=500_000 / (20 * 500)).contains(&kept), "{kept} of 100 documents are cached");
 }
 

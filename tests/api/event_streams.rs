@@ -1,4 +1,4 @@
-//! Subscriptions over plain HTTP: Server-Sent Events, and Apollo's multipart protocol.
+//! Event streams, which are subscriptions over HTTP: Server-Sent Events, and Apollo's multipart protocol.
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ impl Stream {
         Self { response, read: String::new() }
     }
 
-    /// Reads up to and including the mark.
+    /// Reads up to and including the text `mark`, and returns the text that was read.
     async fn until(&mut self, mark: &str) -> String {
         within(PATIENCE, mark, async {
             loop {
@@ -37,7 +37,7 @@ impl Stream {
         .await
     }
 
-    /// Reads the rest of the body until the server ends the stream.
+    /// Reads until the server ends the stream, and returns all text that `until` has not returned.
     async fn rest(self) -> String {
         let rest = within(PATIENCE, "the end of the stream", self.response.text()).await.unwrap();
         self.read + &rest
@@ -75,7 +75,7 @@ async fn event_streams_follow_the_graphql_sse_protocol() {
         Stream::open(ask(&node, &ada, "text/event-stream", "{ serverInfo { maxPageSize } }")).await.rest().await;
     let data = next(&json!({"data": {"serverInfo": {"maxPageSize": 100}}}));
     assert_eq!(query, format!(":\n\n{data}event: complete\ndata: \n\n"));
-    // The errors of an invalid operation are the only event.
+    // For an invalid operation, the only event contains the errors.
     let failed = Stream::open(ask(&node, &ada, "text/event-stream", "subscription { nope }")).await.rest().await;
     assert!(
         failed.contains("GRAPHQL_VALIDATION_FAILED") && failed.ends_with("event: complete\ndata: \n\n"),
@@ -97,7 +97,7 @@ async fn multipart_streams_follow_the_apollo_protocol() {
     let part = stream.until("--graphql").await;
     let expected = json!({"payload": {"data": {"inbox": {"__typename": "CaughtUp"}}}});
     assert_eq!(part, format!("\r\nContent-Type: application/json\r\n\r\n{expected}\r\n--graphql"));
-    // A query with the same Accept header gets an ordinary JSON answer.
+    // A query with the same Accept header gets an ordinary JSON response.
     let answer = ask(&node, &ada, MULTIPART, "{ serverInfo { maxPageSize } }").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
     // When the session ends, the stream sends an error and ends.
@@ -108,7 +108,7 @@ async fn multipart_streams_follow_the_apollo_protocol() {
 }
 
 #[tokio::test]
-async fn an_event_stream_sends_keep_alives_and_ends_with_its_session() {
+async fn an_event_stream_sends_keep_alives_and_ends_when_the_session_ends() {
     let node = Node::build().flag("--socket-ping-interval=1").start_alone().await;
     let ada = node.register("ada").await;
     let mut stream = Stream::open(ask(&node, &ada, "text/event-stream", INBOX)).await;
@@ -147,7 +147,7 @@ async fn event_streams_and_sockets_share_one_limit_per_user() {
     let authorization = format!("Bearer {}", ada.access_token);
     third.send(json!({"type": "connection_init", "payload": {"Authorization": authorization}})).await;
     assert_eq!(third.closed().await, 4410);
-    // Other users are not affected, and a closed connection frees its place.
+    // The limit does not affect other users, and a closed connection no longer counts.
     bob.socket().await;
     drop(stream);
     drop(socket);
@@ -158,7 +158,7 @@ async fn event_streams_and_sockets_share_one_limit_per_user() {
 }
 
 #[tokio::test]
-async fn a_logout_over_an_event_stream_gets_its_answer() {
+async fn a_logout_over_an_event_stream_gets_a_response() {
     let node = Node::start().await;
     for _ in 0..10 {
         let ada = node.register("ada").await;
@@ -168,7 +168,7 @@ async fn a_logout_over_an_event_stream_gets_its_answer() {
     }
 }
 
-/// The server ends a stream whose client does not read, and frees its place.
+/// The server ends a stream whose client does not read. Afterwards the stream no longer counts against the limit.
 #[tokio::test]
 async fn a_stream_whose_client_does_not_read_ends() {
     let node = Node::build().flag("--socket-write-timeout=1").flag("--socket-max-per-user=1").start_alone().await;
@@ -178,7 +178,7 @@ async fn a_stream_whose_client_does_not_read_ends() {
     unread.until("CaughtUp\"}}}\n\n").await;
     let again = || ask(&node, &ada, "text/event-stream", INBOX).send();
     assert_eq!(again().await.unwrap().status(), 429);
-    // Sends more than the buffers of both sides hold, so that the server can no longer write.
+    // Sends more bytes than the buffers of server and client hold, so that the server can no longer write.
     let body = "x".repeat(8000);
     let filled = async {
         while again().await.unwrap().status() == 429 {

@@ -1,5 +1,5 @@
-//! The events of each mutation: exactly these in the log, and exactly these in the inboxes of all devices of all affected
-//! users. Each mutation must have a row in `rows`.
+//! The events of each mutation. `rows` has a row for each mutation with exactly the events that the mutation appends to
+//! the log, and exactly the events that the inboxes of all affected users receive.
 
 mod rows;
 
@@ -18,24 +18,25 @@ pub use rows::rows;
 
 use crate::support::{Inbox, Node, PASSWORD, PATIENCE, TestDatabase, User};
 
-/// The end of a list of events: the server closes the socket, because the session has ended.
+/// The last item of a list of events if the server closes the socket because the session has ended.
 const CLOSED: &str = "closed";
 
-/// The body of a message that is sent after the mutation. All events before it are of the mutation.
+/// The body of the marker, a message that is sent after the mutation. All events before the marker are events of the
+/// mutation.
 const MARKER: &str = "the marker";
 
 /// Events without a cursor. A resumed stream does not deliver them.
 const LIVE_ONLY: &[&str] = &["PresenceChanged", "TypingChanged"];
 
-/// Two users with a direct conversation and a group. `ada` calls the mutation.
+/// The node and the data of a test: two users with a direct conversation and a group. `ada` calls the mutation.
 pub struct World {
     node: Arc<Node>,
     pub ada: User,
     pub bob: User,
     direct: String,
-    /// A group of Ada, with Bob as a member.
+    /// A group that Ada owns, with Bob as a member.
     group: String,
-    /// A message of Bob in the group.
+    /// A message that Bob has sent to the group.
     message: Value,
 }
 
@@ -92,7 +93,7 @@ pub struct Row {
 }
 
 #[test]
-fn every_mutation_is_in_the_table() {
+fn every_mutation_has_a_row_in_the_table() {
     let document = parse_schema(parlance::graphql::sdl()).unwrap();
     let mutations = document.definitions.into_iter().find_map(|definition| match definition {
         TypeSystemDefinition::Type(definition) if definition.node.name.node == "Mutation" => match definition.node.kind
@@ -127,7 +128,7 @@ async fn head(connection: &mut AsyncPgConnection) -> i64 {
     diesel::sql_query("SELECT seq FROM log_head").get_result::<Head>(connection).await.unwrap().seq
 }
 
-/// The events after `start`, and up to `end`.
+/// Reads the kinds of the events in the log after the seq `start`, up to and including the seq `end`.
 async fn logged(connection: &mut AsyncPgConnection, start: i64, end: i64) -> Vec<String> {
     let query = diesel::sql_query("SELECT kind FROM events WHERE seq > $1 AND seq <= $2 ORDER BY seq");
     let query = query.bind::<BigInt, _>(start).bind::<BigInt, _>(end);
@@ -142,8 +143,8 @@ fn kind(event: &Value) -> String {
     event["__typename"].as_str().unwrap().to_owned()
 }
 
-/// The events up to the marker, or up to the end of the connection. Events that are not in the log may come after the
-/// marker, so it waits for `count` events too.
+/// Receives events up to the marker, or up to the end of the connection, and returns their types. Events that are not
+/// in the log may come after the marker, so the function waits for at least `count` events.
 async fn live_events(inbox: &mut Inbox, count: usize) -> Vec<String> {
     let (mut kinds, mut is_marked) = (Vec::new(), false);
     let read = async {
@@ -162,14 +163,14 @@ async fn live_events(inbox: &mut Inbox, count: usize) -> Vec<String> {
     kinds
 }
 
-/// The events out of the live events that a resumed stream delivers: CallRinging only while the call rings.
+/// Returns those of the live events that a resumed stream delivers. CallRinging is delivered only while the call rings.
 fn resumed_of(live: &[&'static str]) -> Vec<&'static str> {
     let is_over = ["CallAnswered", "CallEnded"].iter().any(|kind| live.contains(kind));
     let is_left_out = |kind: &str| LIVE_ONLY.contains(&kind) || is_over && kind == "CallRinging";
     live.iter().copied().filter(|kind| !is_left_out(kind)).collect()
 }
 
-/// The events that a stream delivers when it resumes from the cursor.
+/// Resumes a stream from the cursor, and returns the types of the events before the marker.
 async fn resumed_events(user: &User, cursor: Option<&str>) -> Vec<String> {
     let missed = user.inbox_after(cursor).await.missed().await;
     assert!(missed.last().is_some_and(is_marker), "{missed:?}");
@@ -177,7 +178,7 @@ async fn resumed_events(user: &User, cursor: Option<&str>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_mutation_sends_exactly_its_events_to_the_log_and_to_the_inboxes() {
+async fn each_mutation_sends_exactly_the_expected_events_to_the_log_and_to_the_inboxes() {
     let mut differences = Vec::new();
     for row in rows() {
         let database = TestDatabase::new().await;

@@ -1,4 +1,4 @@
-//! The worker pool that serves its keys in turn.
+//! `Pool`, a worker pool. Each job has a key, such as its client, and the pool serves the keys in turn.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn hold(pool: &Pool<&'static str>, key: &'static str) -> Permit<&'static s
     pool.permit(key, &Gone::default()).await.unwrap()
 }
 
-/// Starts a job that waits for a permit. Returns when the job is in the queue or has ended.
+/// Starts a task that waits for a permit of the pool. Returns when the task is in the queue or has ended.
 async fn wait(pool: &Pool<&'static str>, key: &'static str, gone: &Gone, done: &Done) -> JoinHandle<Option<Refusal>> {
     let (_, before) = pool.load();
     let (pool_of_job, gone, done) = (pool.clone(), gone.clone(), Arc::clone(done));
@@ -53,7 +53,7 @@ async fn keys_are_served_in_turn() {
 }
 
 #[tokio::test]
-async fn the_queue_and_the_shares_are_bounded() {
+async fn the_queue_and_the_share_of_each_key_are_bounded() {
     let (pool, done, gone) = (pool(2, 3, 2), Done::default(), Gone::default());
     let busy = [hold(&pool, "ada").await, hold(&pool, "ada").await];
     let waiting = [wait(&pool, "ada", &gone, &done).await, wait(&pool, "ada", &gone, &done).await];
@@ -72,7 +72,7 @@ async fn the_queue_and_the_shares_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_job_leaves_the_queue_when_its_client_is_gone() {
+async fn a_job_leaves_the_queue_when_its_client_disconnects() {
     let (pool, done) = (pool(1, 10, 10), Done::default());
     let busy = hold(&pool, "ada").await;
     let (gone, guard) = Gone::on_drop();
@@ -89,7 +89,7 @@ async fn a_job_leaves_the_queue_when_its_client_is_gone() {
 }
 
 #[tokio::test]
-async fn a_dropped_future_leaves_the_queue_and_frees_its_permit() {
+async fn a_dropped_job_leaves_the_queue_and_frees_its_permit() {
     let (pool, gone) = (pool(1, 10, 10), Gone::default());
     let busy = hold(&pool, "ada").await;
     {
@@ -101,7 +101,7 @@ async fn a_dropped_future_leaves_the_queue_and_frees_its_permit() {
     {
         let mut waiting = Box::pin(pool.permit("ada", &gone));
         assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
-        // The pool grants the permit to the job, which is dropped before it takes the permit.
+        // The pool grants the permit to the waiting future, which is dropped before it takes the permit.
         drop(busy);
         assert_eq!(pool.load(), (1, 0));
     }

@@ -1,5 +1,6 @@
-//! Faults under load: nodes, Redis and Postgres die, stop or return while clients send messages. Every acknowledged
-//! message is stored, and every listener receives it once, in one order. `make soak` runs the same tests for longer.
+//! Faults under load: nodes, Redis and Postgres die, stop or restart while clients send messages. Every acknowledged
+//! message is stored, and every listener receives it once, in the same order. `make soak` runs the same tests for
+//! longer.
 
 mod clients;
 
@@ -20,7 +21,7 @@ use crate::support::{
     scale, url_of_node, within,
 };
 
-/// Two nodes in this process.
+/// Builds two nodes in this process.
 async fn nodes(build: impl AsyncFn(usize) -> Node) -> [Node; 2] {
     [build(0).await, build(1).await]
 }
@@ -41,7 +42,8 @@ async fn over(redis: &Redis, database: &TestDatabase) -> NodeBuilder {
 async fn no_message_is_lost_when_redis_is_killed_and_restarted() {
     let database = TestDatabase::new().await;
     let mut redis = Redis::start().await;
-    // The tail does not poll during the test. Events arrive over Redis, or because Redis is available again.
+    // The tail does not poll during the test. Nodes get events over Redis, or read the log when Redis is available
+    // again.
     let build = async |_| over(&redis, &database).await.flag("--tail-poll-interval=60000").start_on(&database).await;
     let nodes = nodes(build).await;
     let mut clients = start_clients(&nodes).await;
@@ -54,7 +56,7 @@ async fn no_message_is_lost_when_redis_is_killed_and_restarted() {
     clients.finish(&database.url).await;
 }
 
-/// First Redis keeps its connections and does not answer. Then it is killed.
+/// At first Redis keeps its connections open but does not answer. Later Redis is killed.
 #[tokio::test]
 async fn messages_are_delivered_while_redis_is_unavailable() {
     let database = TestDatabase::new().await;
@@ -73,7 +75,7 @@ async fn messages_are_delivered_while_redis_is_unavailable() {
     clients.finish(&database.url).await;
 }
 
-/// Checks for this time that messages are acknowledged and delivered.
+/// Checks that messages are acknowledged and delivered, repeatedly until `duration` has passed.
 async fn send_and_deliver_for(duration: Duration, clients: &mut Clients) {
     let end = Instant::now() + duration;
     loop {
@@ -107,7 +109,7 @@ async fn no_acknowledged_message_is_lost_when_postgres_crashes() {
     postgres.stop().await;
 }
 
-/// Every connection is cut again and again, at any point of its work.
+/// All connections are cut repeatedly, at random moments of their statements and transactions.
 #[tokio::test]
 async fn no_acknowledged_message_is_lost_when_all_postgres_connections_are_cut() {
     let database = TestDatabase::new().await;
@@ -157,7 +159,7 @@ async fn lost_doubled_and_reordered_publications_are_delivered_once_in_order() {
     let inner = Arc::new(broker(&redis_url(), &database.name).await);
     let faulty = Arc::new(FaultyBroker::new(inner, SEED));
     let build = async |_| {
-        // If the last publication is lost, no later one shows the hole. Only polling finds the event.
+        // If the last publication is lost, no later publication reveals the hole. Only polling finds the event.
         Node::build().broker(faulty.clone()).flag("--tail-poll-interval=200").start_on(&database).await
     };
     let nodes = nodes(build).await;

@@ -1,4 +1,4 @@
-//! Floods: strangers and accounts send as many requests as they can. The node still serves other users in time.
+//! Floods: anonymous clients or accounts send as many requests as they can. The node still serves other users in time.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use tokio::task::JoinSet;
 
 use crate::support::{Api, Node, User};
 
-/// Time within which another user's message is stored during each flood.
+/// Maximum time that another user's `sendMessage` may take during a flood.
 const BOUND: Duration = Duration::from_millis(500);
-/// Requests of a flood that are in flight at the same time.
+/// Number of requests of a flood that are in flight at the same time.
 const WIDTH: usize = 32;
 
-/// One client, with its own address, that sends as many requests as it can. It stops when the value is dropped.
+/// A client with a separate address that sends as many requests as it can. The client stops when the value is dropped.
 struct Flood(JoinSet<()>);
 
 impl Flood {
@@ -39,13 +39,13 @@ async fn longest_send(user: &User, conversation: &str) -> Duration {
         let begun = Instant::now();
         user.send(conversation, "hello").await;
         longest = longest.max(begun.elapsed());
-        // Spreads the messages over a second of the flood.
+        // The pause spreads the messages over one second of the flood.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     longest
 }
 
-/// A node, a user with a direct conversation to send to, and another user who may flood.
+/// Starts a node. Returns the node, a user, the direct conversation of this user, and another user for a flood.
 async fn start() -> (Node, User, String, User) {
     let node = Node::build().limited().start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
@@ -86,7 +86,7 @@ async fn messages_of_one_account_do_not_delay_other_users() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_of_a_stranger_do_not_delay_users() {
+async fn requests_of_an_anonymous_client_do_not_delay_users() {
     let (node, ada, conversation, _) = start().await;
     let invalid = format!("{{ {} }}", "a { b } ".repeat(400));
     for query in ["{ __schema { types { name fields { name type { name } } } } }", &invalid] {

@@ -29,7 +29,7 @@ fn each_guarantee_names_tests_that_exist() {
     assert!(guarantees > 15, "only {guarantees} rows were found");
 }
 
-/// The names of all tests of this program. A test that runs over memory and over Redis counts once.
+/// Lists the names of all tests of this program. A test that runs over memory and over Redis has one name.
 fn tests() -> Vec<String> {
     let output = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format", "terse"]).output().unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();

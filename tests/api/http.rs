@@ -56,7 +56,7 @@ async fn request_bodies_must_be_json_in_utf_8() {
 }
 
 #[tokio::test]
-async fn a_batch_of_operations_gets_a_list_of_answers() {
+async fn a_batch_of_operations_gets_a_list_of_responses() {
     let node = Node::build().flag("--operation-max-batch=3").start_alone().await;
     let ada = node.register("ada").await;
     let operation = |query: &str| json!({"query": query});
@@ -78,7 +78,7 @@ async fn a_batch_of_operations_gets_a_list_of_answers() {
 }
 
 #[tokio::test]
-async fn without_introspection_nothing_shows_the_schema() {
+async fn no_response_shows_the_schema_when_introspection_is_off() {
     let schema = "{ __schema { queryType { name } } __type(name: \"User\") { name } __typename }";
     let typo = "{ serverInfo { versions } }";
     let open = Node::start().await;
@@ -95,7 +95,7 @@ async fn without_introspection_nothing_shows_the_schema() {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_with_the_accepted_encoding() {
+async fn responses_are_compressed_with_the_accepted_encoding() {
     let node = Node::start().await;
     let query = json!({"query": "{ __schema { types { name description } } }"});
     let plain = post(&node, &query).send().await.unwrap();
@@ -142,7 +142,7 @@ async fn only_pages_of_configured_origins_may_send_requests() {
     assert_eq!(upgrade.send().await.unwrap().status(), 101);
 }
 
-/// A shared cache may store only answers that are the same for all users.
+/// A shared cache may store only responses that are the same for all users.
 #[tokio::test]
 async fn only_successful_anonymous_queries_are_cacheable() {
     let node = Node::build().flag("--public-max-age=7").start_alone().await;

@@ -1,4 +1,4 @@
-//! Imports go one way: from layer to layer, from room to room, and between the files of a folder.
+//! The allowed imports between layers, between rooms and between files of `src`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ItemMod, ItemUse, UseTree};
 
-/// Each layer may import from the rows below its own, and from nothing else.
+/// The layers of `src`, one row for each. A module may import only from its own top-level module and from lower rows.
 const LAYERS: [&[&str]; 7] = [
     &["http"],
     &["graphql"],
@@ -17,21 +17,21 @@ const LAYERS: [&[&str]; 7] = [
     &["ids", "task", "config"],
     &["address", "error", "clock", "random", "metrics", "secret_file", "fair", "watchdog"],
 ];
-/// Modules that put the program together. They import from all layers.
+/// Modules that assemble the program. These modules may import from all layers.
 const PROGRAM: [&str; 3] = ["main", "lib", "cli"];
-/// Each room may import from the rooms after it.
+/// The rooms in the order of imports: each room may import only from the rooms after it.
 const ROOMS: [&str; 5] = ["conversations", "calls", "messaging", "people", "files"];
-/// Files of `domain` that concern several rooms and stand above them.
+/// Files of `domain` that concern several rooms. These files may import from all rooms.
 const ABOVE_ROOMS: [&str; 5] = ["app", "account_deletion", "blocks", "inbox", "seed"];
 
 /// The path of a module below `src`, such as `["domain", "files", "sweeper"]`.
 type Module = Vec<String>;
 
-/// The modules of `src`, each with the modules that it names in imports and in paths. Tests inside of modules, and paths
-/// to a module's own parents, are left out.
+/// The modules of `src`, and for each module the modules that occur in its imports and paths. Leaves out test modules,
+/// and paths to the parents of a module.
 struct Imports(BTreeMap<Module, BTreeSet<Module>>);
 
-/// Collects the paths of one file.
+/// Visitor that collects the paths in one file.
 #[derive(Default)]
 struct Paths(Vec<Vec<String>>);
 
@@ -51,7 +51,7 @@ impl Visit<'_> for Paths {
         visit::visit_path(self, path);
     }
 
-    /// `pub(in crate::domain)` imports nothing.
+    /// Skips visibilities, because the path in `pub(in crate::domain)` is not an import.
     fn visit_visibility(&mut self, _: &syn::Visibility) {}
 }
 
@@ -90,12 +90,12 @@ impl Imports {
         Self(imports.collect())
     }
 
-    /// All pairs of a module and a module that it imports.
+    /// Returns all pairs of a module and a module that it imports.
     fn pairs(&self) -> impl Iterator<Item = (&Module, &Module)> {
         self.0.iter().flat_map(|(module, others)| others.iter().map(move |other| (module, other)))
     }
 
-    /// The modules that the module imports, directly or through others.
+    /// Returns the modules that the module imports directly or indirectly.
     fn reachable<'a>(&'a self, module: &'a Module) -> BTreeSet<&'a Module> {
         let (mut seen, mut next) = (BTreeSet::new(), vec![module]);
         while let Some(module) = next.pop() {
@@ -120,7 +120,8 @@ fn module(path: &Path) -> Module {
     parts
 }
 
-/// The path from the root of the crate. None for a path to another crate, or to a name that the file has imported.
+/// Converts a path in a module to a path from the root of the crate. Returns None for a path to another crate, or to a
+/// name that the file has imported.
 fn resolve(path: &[String], module: &Module) -> Option<Module> {
     match path.first().map(String::as_str) {
         Some("crate") => Some(path[1..].to_vec()),
@@ -133,7 +134,7 @@ fn resolve(path: &[String], module: &Module) -> Option<Module> {
     }
 }
 
-/// The module that defines what the path names.
+/// Returns the module that defines the item with this path.
 fn nearest(mut path: Module, files: &BTreeMap<Module, PathBuf>) -> Module {
     while !path.is_empty() && !files.contains_key(&path) {
         path.pop();
@@ -151,7 +152,7 @@ fn layers_import_only_from_lower_layers() {
     let imports = Imports::read();
     let mut seen = 0;
     for (module, other) in imports.pairs() {
-        // Macros of the crate's root belong to no module.
+        // A path with no module leads to a macro at the root of the crate.
         if PROGRAM.contains(&module[0].as_str()) || other.is_empty() {
             continue;
         }
@@ -163,7 +164,7 @@ fn layers_import_only_from_lower_layers() {
     assert!(seen > 500, "only {seen} imports were seen");
 }
 
-/// The types of `graphql` refer to each other in both directions, as the schema does. Its rooms have no order.
+/// The rooms of `graphql` have no order, because its types refer to each other in both directions, as in the schema.
 #[test]
 fn rooms_import_only_from_lower_rooms() {
     let room = |module: &Module| ROOMS.iter().position(|room| module.get(1).is_some_and(|name| name == room));
@@ -211,7 +212,7 @@ fn files_do_not_import_each_other_in_circles() {
 }
 
 #[test]
-fn only_main_knows_anyhow_and_the_domain_knows_no_transport() {
+fn only_main_uses_anyhow_and_the_domain_uses_no_transport() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for path in sources(&root) {
         let place = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();

@@ -1,5 +1,5 @@
-//! The older WebSocket subprotocol, which is named graphql-ws in the handshake. PROTOCOL.md of the npm package
-//! subscriptions-transport-ws specifies it.
+//! The older WebSocket subprotocol, whose name in the handshake is graphql-ws. The file PROTOCOL.md of the npm package
+//! subscriptions-transport-ws specifies this subprotocol.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ async fn an_operation_that_fails_gets_one_error_message() {
 }
 
 #[tokio::test]
-async fn starting_an_id_again_replaces_the_first_operation() {
+async fn a_second_start_with_the_same_id_replaces_the_first_operation() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut socket = open(&node, Some(&ada)).await;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{Node, TestDatabase, eventually_some};
 
-/// Tests operations at each limit and just above it.
+/// Sends operations that reach a limit exactly, and operations that slightly exceed a limit.
 #[tokio::test]
 async fn operations_above_a_limit_are_rejected() {
     let node = Node::build()
@@ -78,13 +78,13 @@ async fn operations_above_a_limit_are_rejected() {
         let expected = if fits { json!(null) } else { json!("OPERATION_TOO_COMPLEX") };
         assert_eq!((answer.status, code), (if fits { 200 } else { 400 }, &expected), "{query}: {:#}", answer.body);
     }
-    // The fields of an empty list cost as much as those of one item.
+    // The fields of an empty list cost as much as the fields of one item.
     let doubling =
         (0..12).map(|i| format!("fragment f{i} on Node {{ ...f{} ...f{0} }} ", i + 1)).collect::<Vec<_>>().concat();
     let doubling = format!("{doubling} fragment f12 on Node {{ id }}");
     let nothing = format!("{{ nodes(ids: []) {{ ...f0 }} }} {doubling}");
     assert_eq!(node.call(None, &nothing, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
-    // Introspection queries that follow types back to types.
+    // Introspection queries that lead from types back to types are limited too.
     let walk = "{ __schema { types { possibleTypes { interfaces { name } } } } }";
     node.call(None, walk, json!({})).await.data();
     let longer = "{ __schema { types { possibleTypes { interfaces { possibleTypes { name } } } } } }";
@@ -115,8 +115,8 @@ async fn the_introspection_query_of_explorers_is_allowed() {
     assert!(schema["__schema"]["types"].as_array().unwrap().len() > 30);
 }
 
-/// The parser reads an unclosed block string as an empty string and continues after it. The check of the nesting must
-/// do the same.
+/// The parser reads an unclosed block string as an empty string, and then parses the following text. The check of the
+/// nesting depth must do the same.
 #[tokio::test]
 async fn brackets_after_an_unclosed_block_string_count_as_nesting() {
     let node = Node::start().await;
@@ -126,7 +126,7 @@ async fn brackets_after_an_unclosed_block_string_count_as_nesting() {
     }
 }
 
-/// A query is cancelled. A mutation continues, and its client gets UNAVAILABLE.
+/// After the timeout a query is cancelled. A mutation continues, but its client gets UNAVAILABLE.
 #[tokio::test]
 async fn operations_that_exceed_the_timeout_get_errors() {
     let database = TestDatabase::new().await;
@@ -145,7 +145,7 @@ async fn operations_that_exceed_the_timeout_get_errors() {
     assert_eq!(message["number"], 1);
 }
 
-/// The field that is in progress at the deadline is finished. Later fields are not started.
+/// The field that is being executed at the deadline is completed. Later fields are not started.
 #[tokio::test]
 async fn root_fields_after_the_deadline_are_not_started() {
     let database = TestDatabase::new().await;
@@ -161,7 +161,7 @@ async fn root_fields_after_the_deadline_are_not_started() {
     }";
     assert_eq!(ada.call(mutation, json!({"id": group})).await.code(), "UNAVAILABLE");
     lock.batch_execute("COMMIT").await.unwrap();
-    // The message is stored once the lock is released. Without the deadline the next field would be executed then.
+    // After the release of the lock the message is stored. Without the deadline the next field would then be executed.
     let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { body } } }";
     let stored = eventually_some("the message is stored", async || {
         let data = ada.query(query, json!({"id": group})).await;
@@ -177,7 +177,7 @@ async fn root_fields_after_the_deadline_are_not_started() {
     assert_eq!(data["viewer"]["conversations"]["nodes"], json!([{"title": "Slow"}]));
 }
 
-/// Texts above the limit are null with an error. Other fields are unaffected.
+/// Texts that exceed the limit are null, with an error for each. Other fields keep their values.
 #[tokio::test]
 async fn the_bytes_of_text_in_a_response_are_limited() {
     let node = Node::build().flag("--operation-max-answer-bytes=1048576").start_alone().await;

@@ -18,7 +18,7 @@ async fn redis(database: &TestDatabase) -> Arc<dyn Broker> {
     Arc::new(RedisBroker::connect(&redis_url(), &database.name, Random::system()).await.unwrap())
 }
 
-/// Defines each guarantee as two tests: `over_memory` and `over_redis`.
+/// Defines two tests for each guarantee, in the modules `over_memory` and `over_redis`.
 macro_rules! over_both_adapters {
     ($($promise:ident),+ $(,)?) => {
         mod over_memory {
@@ -42,9 +42,9 @@ macro_rules! over_both_adapters {
 
 over_both_adapters!(
     two_nodes_deliver_the_same_events_in_the_same_order,
-    seq_has_no_holes_and_follows_commit_order,
-    events_whose_publication_is_lost_are_delivered,
-    a_hole_is_filled_long_before_the_next_poll,
+    seq_has_no_holes_and_follows_the_commit_order,
+    events_with_a_lost_publication_are_delivered,
+    a_lost_publication_is_recovered_long_before_the_next_poll,
     events_are_delivered_when_nothing_is_published,
     a_request_that_fails_leaves_no_hole_in_the_log,
     a_resumed_stream_delivers_exactly_the_missed_events,
@@ -65,8 +65,8 @@ async fn two_nodes_deliver_the_same_events_in_the_same_order(database: &TestData
     }
 }
 
-/// A reader of the log sees 1, 2, 3 … without a hole at every moment while many requests write.
-async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
+/// While many requests append to the log, each read of the log returns seq 1, 2, 3 … without a hole.
+async fn seq_has_no_holes_and_follows_the_commit_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
     use diesel::prelude::*;
     use diesel_async::RunQueryDsl;
     use parlance::store::schema::events;
@@ -94,7 +94,7 @@ async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, brok
     assert!(reads > 3, "only {reads} reads during the writes");
 }
 
-async fn events_whose_publication_is_lost_are_delivered(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn events_with_a_lost_publication_are_delivered(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let broker = Arc::new(DroppingBroker::new(broker, 3));
     let node = Node::build().broker(broker.clone()).start_on(database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -107,12 +107,12 @@ async fn events_whose_publication_is_lost_are_delivered(database: &TestDatabase,
     assert!(broker.published.load(std::sync::atomic::Ordering::SeqCst) >= 30, "too few events were published");
 }
 
-async fn a_hole_is_filled_long_before_the_next_poll(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn a_lost_publication_is_recovered_long_before_the_next_poll(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let broker = Arc::new(DroppingBroker::new(broker, 2));
     let node = Node::build().broker(broker).flag("--tail-poll-interval=60000").start_on(database).await;
     let ada = node.register("ada").await;
     let mut inbox = ada.inbox().await;
-    // The broker drops events 2, 4, 6 …; the event after each of them reveals the hole.
+    // The broker drops events 2, 4, 6 …; the event after each dropped event reveals the hole.
     for i in 0..21 {
         ada.create_group(&format!("Group {i}"), &[]).await;
     }
@@ -123,7 +123,7 @@ async fn a_hole_is_filled_long_before_the_next_poll(database: &TestDatabase, bro
 
 async fn events_are_delivered_when_nothing_is_published(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let broker = Arc::new(DroppingBroker::new(broker, 1));
-    // The default of TAIL_POLL_INTERVAL.
+    // This is the default of TAIL_POLL_INTERVAL.
     let interval = Duration::from_secs(1);
     let node = Node::build().broker(broker).start_on(database).await;
     let ada = node.register("ada").await;

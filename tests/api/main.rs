@@ -1,5 +1,6 @@
-//! Tests of the API over real Postgres, Redis, HTTP and WebSocket. Each test has its own database and Redis prefix, so
-//! that all tests can run at the same time. `make test` starts the services that they need.
+//! Tests of the API with real Postgres and Redis, over real HTTP and WebSocket connections. Each test has its own
+//! database and Redis prefix, so that all tests can run at the same time. `make test` starts Postgres, Redis and the
+//! other services that the tests need.
 
 #![expect(
     clippy::unwrap_used,

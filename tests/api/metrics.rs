@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{DroppingBroker, Node, PATIENCE, eventually_some};
 
-/// The samples of one scrape. The key is the name with its labels.
+/// The samples of one scrape. The key is the metric name with the labels.
 struct Scrape(HashMap<String, f64>);
 
 impl Scrape {
@@ -56,7 +56,7 @@ impl Scrape {
         *self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0.keys()))
     }
 
-    /// The value of a series that must be an integer.
+    /// Returns the value of a series. Panics if the value is not an integer.
     #[track_caller]
     fn count(&self, series: &str) -> i64 {
         let value = self.get(series);
@@ -74,7 +74,7 @@ impl Scrape {
     }
 }
 
-/// Scrapes the node repeatedly until `what` returns true.
+/// Scrapes the node repeatedly until `what` returns true for the scrape, and returns this scrape.
 async fn wait_for(node: &Node, what: impl Fn(&Scrape) -> bool) -> Scrape {
     eventually_some("the metrics reach the expected values", async || {
         let scrape = Scrape::of(node).await;
@@ -108,7 +108,7 @@ async fn messages_events_and_connections_are_counted() {
     assert!(end.get("parlance_log_delay_seconds_sum") < 3.0 * PATIENCE.as_secs_f64());
     assert!(end.get("parlance_log_lag_seconds") < PATIENCE.as_secs_f64());
     assert_eq!(end.count("parlance_operations_total{kind=\"subscription\",transport=\"websocket\"}"), 1);
-    // Two registrations, one conversation and three messages.
+    // The six mutations are two registrations, one conversation and three messages.
     assert_eq!(end.count("parlance_operations_total{kind=\"mutation\",transport=\"http\"}"), 6);
 
     inbox.socket.close(1000).await;
@@ -143,7 +143,7 @@ async fn errors_are_counted_by_code_on_every_transport() {
     stream.json(&json!({"query": "subscription { nope }"})).send().await.unwrap().text().await.unwrap();
     assert_eq!(errors("GRAPHQL_VALIDATION_FAILED").await, 2);
 
-    // Requests that contain no operation, or that are rejected before it is read.
+    // These requests are rejected before an operation is parsed.
     node.http.get(node.url("/graphql?query=%7B__typename%7D")).send().await.unwrap();
     assert_eq!(errors("FORBIDDEN").await, 1);
     node.http.post(node.url("/graphql")).body("text").send().await.unwrap();
@@ -155,7 +155,7 @@ async fn errors_are_counted_by_code_on_every_transport() {
 }
 
 #[tokio::test]
-async fn holes_and_overflows_are_counted() {
+async fn missing_publications_and_queue_overflows_are_counted() {
     let broker = Arc::new(DroppingBroker::new(Arc::new(MemoryBroker::default()), 3));
     let node = Node::build().broker(broker).flag("--stream-queue=1").start_alone().await;
     let ada = node.register("ada").await;

@@ -64,7 +64,7 @@ async fn existing_events_move_into_partitions_and_back() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         connection.batch_execute(&read(&name, "up.sql")).await.unwrap();
     }
-    // Events of the last thirty days, and some in the future, as from a node whose clock is fast.
+    // Inserts events of the last thirty days, and some events in the future, as if the clock of a node were fast.
     let events = "INSERT INTO events (lane, seq, kind, conversation_id, subject_id, created_at)
         SELECT 0, i, 'message_added', gen_random_uuid(), gen_random_uuid(), now() - (92 - i) * interval '8 hours'
         FROM generate_series(1, 100) AS i;
@@ -81,14 +81,15 @@ async fn existing_events_move_into_partitions_and_back() {
         other.batch_execute(sql).await.unwrap();
         assert_eq!(contents().await, original);
     }
-    // The revert removes `forgotten`. It begins a new epoch, because an old cursor could otherwise skip dropped events.
+    // The revert removes `forgotten` and begins a new epoch. Without the new epoch an old cursor could skip dropped
+    // events.
     let epoch = "SELECT epoch AS count FROM log_head";
     let old = sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count;
     other.batch_execute(&format!("UPDATE log_head SET forgotten = 1; {down}")).await.unwrap();
     assert_ne!(sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count, old);
 }
 
-/// Returns the `up.sql` of all earlier migrations, and `up.sql` and `down.sql` of this one.
+/// Returns the `up.sql` of all migrations before `name`, and the `up.sql` and `down.sql` of `name`.
 fn migrations_up_to(name: &str) -> (Vec<String>, String, String) {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let read = |name: &str, way: &str| std::fs::read_to_string(directory.join(name).join(way)).unwrap();
@@ -99,7 +100,7 @@ fn migrations_up_to(name: &str) -> (Vec<String>, String, String) {
 }
 
 #[tokio::test]
-async fn existing_contact_points_become_verified_and_a_revert_keeps_one_per_address() {
+async fn existing_contact_points_become_verified_and_a_revert_keeps_each_address_once() {
     let (before, up, down) = migrations_up_to("2026-11-29-000016_verified_contact_points");
     let database = TestDatabase::empty().await;
     let mut connection = database.connection().await;
@@ -121,7 +122,7 @@ async fn existing_contact_points_become_verified_and_a_revert_keeps_one_per_addr
     };
     assert_eq!(count("username = 'ada' AND email_verified_at IS NOT NULL AND phone_verified_at IS NULL").await, 1);
     assert_eq!(count("username = 'bob' AND email_verified_at IS NULL").await, 1);
-    // Three accounts have the same address; one of them has verified it.
+    // Three accounts have the same address, and one account has verified it.
     connection.batch_execute(&user("cem", "'ada@example.org'")).await.unwrap();
     connection.batch_execute(&user("dee", "'ada@example.org'")).await.unwrap();
     assert!(connection.batch_execute("UPDATE users SET email_verified_at = now()").await.is_err(), "must be unique");

@@ -51,14 +51,14 @@ async fn a_stream_resumed_on_another_node_delivers_exactly_the_missed_events() {
 }
 
 #[tokio::test]
-async fn a_session_revoked_on_one_node_ends_on_the_other_at_once() {
+async fn a_session_revoked_on_one_node_ends_on_the_other_node_at_once() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let phone = one.register("ada").await;
     let laptop = User::login(&two, &phone.username, PASSWORD).await;
     let inbox = laptop.inbox().await;
     phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
-    // When the node closes the socket, it knows that the session is revoked.
+    // The closed socket shows that the node knows the revocation.
     assert_eq!(inbox.socket.closed().await, 4403);
     let answer = laptop.call("{ viewer { id } }", json!({})).await;
     assert_eq!(answer.code(), "UNAUTHENTICATED");
@@ -99,7 +99,7 @@ async fn servers_with_different_redis_prefixes_do_not_share_events() {
 }
 
 #[tokio::test]
-async fn one_client_id_creates_one_message_across_nodes() {
+async fn sends_with_one_client_id_on_several_nodes_create_one_message() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let ada = one.register("ada").await;
@@ -110,7 +110,8 @@ async fn one_client_id_creates_one_message_across_nodes() {
     for answer in answers {
         assert_eq!(answer.data()["sendMessage"]["message"]["number"], 1);
     }
-    // Concurrent sends to two conversations on two nodes: one succeeds, one is rejected, and the numbers have no hole.
+    // Two concurrent sends to two conversations on two nodes: one succeeds, one is rejected, and the numbers have no
+    // hole.
     for i in 0..20 {
         let id = format!("race-{i}");
         let both = tokio::join!(

@@ -1,5 +1,5 @@
-//! Rendering for each viewer: its cost is linear in the number of viewers, and it neither delays other work nor blocks
-//! a node.
+//! Personal renderings, one for each viewer: their cost is linear in the number of viewers, and they neither delay
+//! other users nor block a node.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Node, NodeProcess, PASSWORD, Socket, TestDatabase, User, unique};
 
-/// Time limit for another user's send while a node is under attack.
+/// Maximum time that another user's `sendMessage` may take during an attack.
 const SEND: Duration = Duration::from_millis(500);
 
 /// A document whose fields depend on the viewer.
@@ -26,7 +26,7 @@ async fn register(api: &Api, name: &str) -> User {
     User::register(api.clone(), &format!("{name}_{}", unique()), PASSWORD).await
 }
 
-/// Registers users through a node in the test process, whose password hashes are cheap.
+/// Registers users through a node in the test process, because its password hashes are cheap.
 async fn crowd(database: &TestDatabase, count: usize) -> Vec<User> {
     let node = Node::build().start_on(database).await;
     let mut users = Vec::new();
@@ -38,7 +38,7 @@ async fn crowd(database: &TestDatabase, count: usize) -> Vec<User> {
     users
 }
 
-/// Two users who chat while something else happens on their node.
+/// A user who sends messages to another user while the node does other work.
 struct Bystanders {
     sender: User,
     conversation: String,
@@ -49,12 +49,12 @@ impl Bystanders {
         let (sender, other) = (register(api, "eve").await, register(api, "mallory").await);
         let conversation = sender.open_direct(&other).await;
         let bystanders = Self { sender, conversation };
-        // Fills the caches of the node, so that later times show only the delay.
+        // The first second fills the caches of the node, so that later measurements show only the delay.
         bystanders.send_until(async { tokio::time::sleep(Duration::from_secs(1)).await }).await;
         bystanders
     }
 
-    /// Sends messages until `work` is done. Returns the longest time that a send took.
+    /// Sends messages until `work` is complete. Returns the longest time that a send took.
     async fn send_until(&self, work: impl Future<Output = ()>) -> Duration {
         let (mut longest, mut work) = (Duration::ZERO, std::pin::pin!(work));
         let mut done = false;
@@ -70,7 +70,6 @@ impl Bystanders {
                 }
             }
             longest = longest.max(begin.elapsed());
-            // The pace of a user who types.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         longest
@@ -112,7 +111,7 @@ async fn a_message_reaches_a_thousand_viewers_without_delaying_other_users() {
                 assert_eq!(message["body"], format!("message {number}"), "{}: {event}", viewer.username);
                 assert_eq!(message["sender"]["viewerIsContact"], false);
                 let now = message["conversation"]["viewerMembership"]["unreadCount"].as_i64().unwrap();
-                // The count is read during rendering, so it may include later messages.
+                // The count is read during rendering, so the count may include later messages.
                 assert!((unread.max(number + 1)..=MESSAGES).contains(&now), "{event}");
                 unread = now;
             }
@@ -122,7 +121,8 @@ async fn a_message_reaches_a_thousand_viewers_without_delaying_other_users() {
     assert!(longest < SEND, "another user's send took {longest:?}");
 }
 
-/// Opens a socket with this number of costly subscriptions. Returns how many of them are within the budget.
+/// Opens a socket with this number of costly subscriptions. Returns the socket, and how many of the subscriptions were
+/// accepted.
 async fn attack(user: &User, subscriptions: usize, alike: bool) -> (Socket, usize) {
     let mut socket = user.socket().await;
     for number in 0..subscriptions {
@@ -149,8 +149,8 @@ async fn messages_in_event(socket: &mut Socket, id: &str) -> usize {
     event["payload"]["data"]["inbox"]["message"]["conversation"]["messages"]["nodes"].as_array().unwrap().len()
 }
 
-/// Subscriptions beyond the budget are refused and the others are served. Meanwhile other users can send, and the node
-/// stops in time.
+/// Subscriptions that exceed the budget are refused, and the accepted subscriptions get events. Meanwhile other users
+/// can send messages, and the node stops in time.
 #[tokio::test]
 async fn costly_subscriptions_neither_delay_other_users_nor_the_shutdown() {
     const DRAIN: Duration = Duration::from_secs(1 + 5);
@@ -197,7 +197,7 @@ async fn costly_subscriptions_neither_delay_other_users_nor_the_shutdown() {
         .await;
     assert!(longest < SEND, "another user's send took {longest:?}");
 
-    // Some events are still being rendered.
+    // The node stops while some events are still being rendered.
     let begin = Instant::now();
     node.terminate();
     assert!(node.ended().await.success());

@@ -12,12 +12,12 @@ use passwords::try_login;
 
 use crate::support::{Node, NodeBuilder, PASSWORD, Redis, TestDatabase, User, http};
 
-/// A node with rate limits turned on, and with these flags.
+/// Returns a builder of a node with rate limits turned on and with these flags.
 fn limited(flags: &[&str]) -> NodeBuilder {
     flags.iter().fold(Node::build().limited(), |node, flag| node.flag(flag))
 }
 
-/// The setting in the error's `extensions.limit`, and the seconds in `extensions.retryAfter`.
+/// Asserts that the error is RATE_LIMITED, and returns its `extensions.limit` and `extensions.retryAfter` (seconds).
 #[track_caller]
 fn exceeded(body: &Value) -> (&str, u64) {
     let extensions = &body["errors"][0]["extensions"];
@@ -44,12 +44,12 @@ async fn a_rate_limited_request_gets_429_and_retry_after() {
         assert_eq!(exceeded(&body), ("RATE_MESSAGES", retry_after));
         assert!((1..=20).contains(&retry_after), "{retry_after}");
     }
-    // Other users are not limited.
+    // The limit does not affect other users.
     bob.send(&conversation, "me too").await;
 }
 
 #[tokio::test]
-async fn a_partly_executed_operation_gets_200() {
+async fn a_partly_executed_operation_gets_status_200() {
     let node = limited(&["--rate-messages=1/1m"]).start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -142,9 +142,9 @@ fn actions(subjects: &Subjects) -> Vec<Action> {
     ]
 }
 
-/// Each action is allowed as often as its rate says, and then rejected.
+/// An action is allowed as often as its rate limit permits, and is then rejected.
 #[tokio::test]
-async fn each_rate_of_a_user_counts_its_own_actions() {
+async fn each_rate_limit_of_a_user_counts_only_the_actions_that_it_limits() {
     let node = limited(&[
         "--rate-forwards=4/1h",
         "--rate-edits=2/1h",
@@ -176,7 +176,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
     let code = ada.query(CREATE_INVITE, json!({"id": group})).await["createInvite"]["invite"]["code"].clone();
     let subjects = Subjects { conversation, group, message, invite_code: code, other: other.to_owned() };
     for (rate, allowed, query, variables) in actions(&subjects) {
-        // Bob is in the group already, so a join changes nothing and still counts.
+        // Bob is a participant already, so his join changes nothing, but counts against the limit.
         let who = if rate == "RATE_JOINS" { bob } else { &ada };
         for _ in 0..allowed {
             let answer = who.call(query, variables.clone()).await;
@@ -185,7 +185,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
         let answer = who.call(query, variables).await;
         assert_eq!(exceeded(&answer.body).0, rate, "{:#}", answer.body);
     }
-    // Two direct conversations are allowed. The test has opened the first one above.
+    // Two direct conversations are allowed. Ada has opened the first one above.
     bob.open_direct(&others[1]).await;
     ada.open_direct(&others[1]).await;
     let third = ada.call(
@@ -198,7 +198,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
 }
 
 #[tokio::test]
-async fn requests_operations_and_cost_are_limited() {
+async fn the_rates_of_requests_operations_and_cost_are_limited() {
     let node = limited(&["--rate-requests=20/1h", "--rate-operations=6/1h", "--rate-cost=300/1h"]).start_alone().await;
     let ada = node.register("ada").await;
     let list = "{ viewer { conversations(first: 40) { nodes { id title } } } }";
@@ -238,7 +238,7 @@ async fn registrations_are_limited_by_network() {
         let body = json!({"query": query, "variables": variables});
         http::send(http::post(&node, &body).header("x-forwarded-for", address)).await
     };
-    // Input that breaks a rule does not count.
+    // A registration with invalid input does not count.
     for _ in 0..3 {
         assert_ne!(register("!", PASSWORD, "2001:db8::1").await.0, 429);
     }
@@ -251,7 +251,7 @@ async fn registrations_are_limited_by_network() {
 }
 
 #[tokio::test]
-async fn limits_can_be_turned_off() {
+async fn rate_limits_can_be_turned_off() {
     let node = limited(&["--rate-messages=1/1h", "--rate-requests=1/1h", "--rate-limits=off"]).start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -279,7 +279,7 @@ async fn send_until_refused(user: &User, conversation: &str) -> usize {
 }
 
 #[tokio::test]
-async fn nodes_share_their_counts() {
+async fn nodes_share_the_counts_of_rate_limits() {
     let database = TestDatabase::new().await;
     let start = async || limited(&["--rate-messages=10/1h"]).redis(&database.name).await.start_on(&database).await;
     let (one, other) = (start().await, start().await);
@@ -288,7 +288,7 @@ async fn nodes_share_their_counts() {
     for _ in 0..7 {
         ada.send(&conversation, "hello").await;
     }
-    // Nodes exchange their counts every 20 ms, and nothing shows that they have.
+    // Nodes exchange their counts every 20 ms. A test cannot observe the exchange, so it waits.
     sleep(Duration::from_millis(300)).await;
     let on_other = ada.on(&other);
     on_other.send(&conversation, "hello").await;
@@ -312,7 +312,8 @@ async fn a_node_limits_by_its_own_counts_while_redis_is_unavailable() {
     redis.kill().await;
     assert_eq!(send_until_refused(&ada, &conversation).await, 5);
     let begun = Instant::now();
-    // The account allows two tries, and two more from this address, because the user is signed in here.
+    // The limit of the account allows two attempts. The separate limit of a network where the user is signed in allows
+    // two more attempts.
     for _ in 0..4 {
         assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Node, PASSWORD, TestDatabase, User, eventually};
 
-/// Starts a node that runs housekeeping every second.
+/// Starts a node that runs the housekeeping every second.
 async fn tidy_node(database: &TestDatabase) -> Node {
     Node::build().flag("--housekeeping-interval=1").start_on(database).await
 }
@@ -36,7 +36,7 @@ async fn number(database: &TestDatabase, sql: &str) -> i64 {
     row.number
 }
 
-/// Waits until the query returns the expected number.
+/// Waits until the query returns the number `expected`.
 async fn eventually_equals(database: &TestDatabase, sql: &str, expected: i64) {
     eventually(&format!("{sql} is {expected}"), async || number(database, sql).await == expected).await;
 }
@@ -101,7 +101,7 @@ async fn a_cursor_before_dropped_events_requires_a_resync_and_continues_live() {
     assert_eq!((&caught_up["__typename"], &caught_up["cursor"]), (&json!("CaughtUp"), &resync["cursor"]));
     ada.send(&conversation, "live").await;
     assert_eq!(inbox.message().await["body"], "live");
-    // Queries return all messages, and the cursor of the resync resumes without a gap.
+    // Queries return all messages. A stream that resumes from the cursor of the resync misses no event.
     let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 9) { nodes { body } } } }";
     let data = bob.query(query, json!({"id": conversation})).await;
     assert_eq!(data["conversation"]["messages"]["nodes"].as_array().unwrap().len(), 3);
@@ -124,7 +124,7 @@ async fn the_cursor_of_the_last_dropped_event_is_still_valid() {
     }
     age_events(&database, 6).await;
     ada.send(&conversation, "today").await;
-    // Housekeeping of another node has nothing to drop.
+    // The housekeeping of another node finds no partition to drop.
     drop(tidy_node(&database).await);
 
     assert_eq!(number(&database, "SELECT forgotten FROM log_head").await, cursor(last.as_deref()).seq);
@@ -135,7 +135,7 @@ async fn the_cursor_of_the_last_dropped_event_is_still_valid() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_overtaken_by_a_drop_gets_resync_required() {
+async fn a_slow_stream_gets_resync_required_when_unread_events_are_dropped() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--housekeeping-interval=1").flag("--catch-up-page=2").start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -153,7 +153,7 @@ async fn a_slow_reader_overtaken_by_a_drop_gets_resync_required() {
     };
     assert_eq!(seq_of(items.next().await), start.seq + 1);
     forget_events(&database).await;
-    // The current page is in memory, but the events of the next page are dropped.
+    // The stream has the current page in memory, but the events of the next page are dropped.
     assert_eq!(seq_of(items.next().await), start.seq + 2);
     assert_eq!(items.next().await, Some(Item::ResyncRequired(start.seq + 5)));
     assert_eq!(items.next().await, Some(Item::CaughtUp(start.seq + 5)));
@@ -161,16 +161,16 @@ async fn a_slow_reader_overtaken_by_a_drop_gets_resync_required() {
     assert_eq!(seq_of(items.next().await), start.seq + 6);
 }
 
-/// A stream that was open the whole time has missed nothing, even if its last event was dropped.
+/// A stream that was open the whole time has missed no event, even if the last event that it delivered was dropped.
 #[tokio::test]
-async fn a_quiet_stream_needs_no_resync() {
+async fn a_stream_that_missed_no_event_needs_no_resync() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--housekeeping-interval=1").flag("--stream-queue=1").start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let group = ada.create_group("Group", &[&bob]).await;
     let stream = || Box::pin(node.app.log().stream(bob.id.parse().unwrap(), Interest::Inbox, None));
-    // A stream that is detached from the tail because its user leaves a conversation.
+    // This stream will be detached from the tail because its user leaves a conversation.
     let mut recalled = stream();
     assert!(matches!(recalled.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Of no concern to Bob", &[]).await;
@@ -181,7 +181,7 @@ async fn a_quiet_stream_needs_no_resync() {
     let event = recalled.next().await.unwrap();
     assert!(matches!(event, Item::Event(Event { change: Change::ConversationRemoved { .. }, .. })), "{event:?}");
 
-    // A stream whose queue overflows.
+    // The queue of this stream will overflow.
     let mut overflowing = stream();
     assert!(matches!(overflowing.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Nor this", &[]).await;
@@ -195,7 +195,7 @@ async fn a_quiet_stream_needs_no_resync() {
     }
 }
 
-/// A broker that delivers no events. It can only report that events may have been lost.
+/// A broker that delivers no events, but can report that events may have been lost.
 #[derive(Default)]
 struct DeafBroker {
     subscriber: Mutex<Option<mpsc::Sender<Incoming>>>,
@@ -219,10 +219,10 @@ impl Broker for DeafBroker {
     }
 }
 
-/// A node misses events for longer than the retention. Its streams require a resync, and it closes the connections of
-/// sessions that were revoked in the meantime.
+/// A node misses events for longer than the retention. Afterwards its streams require a resync, and the node closes the
+/// connections of sessions that were revoked in the meantime.
 #[tokio::test]
-async fn streams_resync_after_their_node_missed_dropped_events() {
+async fn streams_require_a_resync_after_the_node_missed_events_that_were_dropped() {
     let database = TestDatabase::new().await;
     let node = tidy_node(&database).await;
     let phone = node.register("ada").await;
@@ -255,7 +255,7 @@ async fn streams_resync_after_their_node_missed_dropped_events() {
 #[tokio::test]
 async fn nodes_that_start_concurrently_create_missing_partitions() {
     let database = TestDatabase::new().await;
-    // The same state as after weeks without a running node.
+    // Drops all partitions, as if no node had run for weeks.
     let drop_all = "DO $$
         DECLARE
             partition regclass;
@@ -292,7 +292,7 @@ async fn housekeeping_on_several_nodes_does_not_disturb_senders() {
             ada.send(&group, "meanwhile").await;
         }
     };
-    // 21 events: the creation of the group and the 20 old messages.
+    // The 21 dropped events are the creation of the group and the 20 old messages.
     tokio::join!(sends, eventually_equals(&database, "SELECT forgotten FROM log_head", 21));
     for number in 1..=70 {
         assert_eq!(inbox.message().await["number"], number);
@@ -302,9 +302,9 @@ async fn housekeeping_on_several_nodes_does_not_disturb_senders() {
     drop(housekeepers);
 }
 
-/// A backup locks the table for hours. The drop waits until it ends, and senders do not.
+/// A backup can lock the table for hours. The drop waits until the backup ends, but senders do not wait.
 #[tokio::test]
-async fn a_drop_waits_for_long_readers_without_blocking_senders() {
+async fn dropping_a_partition_waits_for_long_readers_without_blocking_senders() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -354,14 +354,15 @@ async fn only_expired_sessions_and_tokens_are_deleted() {
     let again = User::from_payload(&node, &data["refreshSession"]);
 
     let tidy = tidy_node(&database).await;
-    // The remaining tokens are two of the phone, one of them used, and one that outlives its session.
+    // The remaining tokens are a used and an unused token of the phone, and a token that expires later than its
+    // session.
     eventually_equals(&database, "SELECT count(*) FROM refresh_tokens", 3).await;
     eventually_equals(&database, "SELECT count(*) FROM sessions", 3).await;
     for (user, count) in [(&phone, 1), (&long_gone, 0), (&lately_gone, 1), (&outlived, 1), (&many, 0)] {
         let there = format!("SELECT count(*) FROM sessions WHERE id = '{}'", id(user));
         assert_eq!(number(&database, &there).await, count);
     }
-    // After the ten seconds in which it can be repeated, the used token still reveals a theft.
+    // A used token can be used again for ten seconds. A later use still counts as theft and ends the session.
     execute(&database, "UPDATE refresh_tokens SET spent_at = spent_at - interval '11 seconds'").await;
     assert_eq!(tidy.call(None, refresh, json!({"token": phone.refresh_token})).await.code(), "UNAUTHENTICATED");
     assert_eq!(again.call("{ viewer { id } }", json!({})).await.code(), "UNAUTHENTICATED");
@@ -385,7 +386,7 @@ async fn call_participants_of_deleted_accounts_are_deleted_with_the_events() {
     let places = "SELECT count(*) FROM call_participants";
     let old = |days: i32| format!("UPDATE call_participants SET left_at = now() - interval '{days} days'");
     execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(6))).await;
-    // Housekeeping deletes the row of another deleted account, and not the rows above.
+    // The housekeeping deletes the row of another deleted account, but not the rows above.
     max.accept_call(&call).await.data();
     max.delete_account(Some(PASSWORD)).await.data();
     let is_recent = "left_at > now() - interval '1 day'";

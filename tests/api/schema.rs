@@ -1,5 +1,6 @@
-//! The schema: every member has a description, and its operations are executed as the GraphQL specification requires.
-//! `generated.rs` compares the schema with the committed `schema.graphql`, so a change of it is always visible.
+//! The schema: every member has a description, and operations are executed as the GraphQL specification requires.
+//! `generated.rs` compares the schema with the committed `schema.graphql`, so each change of the schema appears in a
+//! commit.
 
 use async_graphql::Positioned;
 use async_graphql::parser::parse_schema;
@@ -8,8 +9,9 @@ use serde_json::json;
 
 use crate::support::Node;
 
-/// Names of the types, fields, arguments, input fields and enum values without a description. The SDL has neither the
-/// introspection types nor the built-in scalars. Directives are skipped, because the specification defines them.
+/// Returns the names of the types, fields, arguments, input fields and enum values without a description. The SDL
+/// contains neither the introspection types nor the built-in scalars. Directives are skipped, because the GraphQL
+/// specification defines them.
 fn undescribed(sdl: &str) -> Vec<String> {
     let mut missing = Vec::new();
     let mut check = |name: String, description: Option<Positioned<String>>| {
@@ -55,7 +57,7 @@ fn every_member_of_the_schema_has_a_description() {
 }
 
 #[test]
-fn members_without_a_description_are_found() {
+fn the_description_check_finds_members_without_a_description() {
     let sdl = r#"
         "Described." type Query { "Described." a("Described." b: Int): Int, c(d: Int): Int, " " e: Int }
         interface F { "Described." g: Int }
@@ -87,7 +89,7 @@ async fn nulls_propagate_as_the_graphql_specification_requires() {
     assert_eq!(answer.body["errors"][0]["path"], json!(["conversation", "messages"]));
 }
 
-/// GraphiQL sends the whole tab with the chosen operation, so all operations of the tour must fit the schema.
+/// GraphiQL sends the whole document of a tab with each operation, so all operations in the tour must be valid.
 #[tokio::test]
 async fn the_tour_of_the_explorer_fits_the_schema() {
     let node = Node::start().await;

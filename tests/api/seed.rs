@@ -1,4 +1,4 @@
-//! `parlance seed` creates a database with consistent counts, which a server can use.
+//! `parlance seed` fills a database with consistent data that a server can use.
 
 use clap::Parser;
 use diesel::QueryableByName;
@@ -22,7 +22,7 @@ struct Flags {
 
 async fn fill(database: &TestDatabase, flags: &[&str]) -> Result<Seeded, SeedError> {
     let mut flags = Flags::parse_from(["parlance"].iter().chain(flags));
-    // All users share one hash. Its cost does not matter for these tests.
+    // All seeded users share one password hash. The cheapest cost keeps the tests fast.
     (flags.auth.password_memory_kib, flags.auth.password_passes) = (64, 1);
     seed::fill(&database.url, &flags.plan, &flags.auth, Clock::system(), Random::system(), |_| {}).await
 }
@@ -44,7 +44,7 @@ async fn count(database: &TestDatabase, query: &str) -> i64 {
     query.get_result::<Count>(&mut database.connection().await).await.unwrap().count
 }
 
-/// Queries for rows that break an invariant. Each must find no rows.
+/// Queries for rows that violate an invariant. Each query must find no rows.
 const RULES: [&str; 12] = [
     "conversations c WHERE last_message_number <> (SELECT count(*) FROM messages WHERE conversation_id = c.id)
         OR last_message_number <> (SELECT coalesce(max(number), 0) FROM messages WHERE conversation_id = c.id)",

@@ -1,4 +1,4 @@
-//! Shared renderings: an event is rendered once for identical subscriptions, but never with the data of another viewer.
+//! Shared renderings: an event is rendered once for identical subscriptions, but no viewer gets data of another viewer.
 
 use serde_json::{Value, json};
 
@@ -47,10 +47,10 @@ async fn renderings_with_viewer_fields_are_never_shared() {
     }
 }
 
-/// Subscriptions share a rendering if only arguments of the root field differ, but not if variables change the selected
-/// fields.
+/// Subscriptions share a rendering if only arguments of the root field differ, but share no rendering if variables
+/// change the selected fields.
 #[tokio::test]
-async fn variables_that_change_the_selection_separate_renderings() {
+async fn subscriptions_share_no_rendering_if_variables_change_the_selection() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Variables", &[&bob]).await;
@@ -91,7 +91,7 @@ async fn a_shared_document_gives_strangers_no_access() {
     assert_eq!(body(stranger.receive().await), "for eve alone");
 }
 
-/// Number of renderings so far: shared ones, and those for one viewer.
+/// Returns the number of shared renderings and the number of personal renderings so far.
 async fn renders(node: &Node) -> (u64, u64) {
     let count = async |rendering| node.metric(&format!("parlance_renders_total{{rendering=\"{rendering}\"}}")).await;
     (count("shared").await, count("personal").await)
@@ -127,7 +127,7 @@ async fn an_event_is_rendered_once_for_identical_subscriptions() {
             assert!(socket.receive_of("it").await["payload"]["data"]["messageAdded"]["message"].is_object());
         }
         let after = renders(&node).await;
-        // All sockets belong to one user, so a document with viewer fields is rendered once too.
+        // All sockets belong to one user, so a document with viewer fields is also rendered once.
         let expected = if shared { (1, 0) } else { (0, 1) };
         assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{query}");
     }
@@ -151,13 +151,13 @@ async fn a_null_variable_differs_from_an_omitted_one() {
     }
 }
 
-/// A subscription with invalid variables fails and does not affect others with the same document.
+/// A subscription with invalid variables gets an error and does not affect other subscriptions with the same document.
 #[tokio::test]
 async fn invalid_variables_do_not_affect_other_subscribers() {
     let node = Node::start().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     let query = "subscription ($after: String) { inbox(after: $after) { __typename } }";
-    // From here on the document is cached as valid.
+    // After this subscription the document is cached as valid.
     subscribed(&ada, query, json!({})).await;
     let mut bad = eve.socket().await;
     let mut good = ada.socket().await;

@@ -1,4 +1,4 @@
-//! The shutdown of a process whose runtime is blocked, and the watchdog.
+//! The shutdown of a process whose runtime is frozen, and the watchdog.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use serde_json::json;
 
 use crate::support::{NodeProcess, PASSWORD, PATIENCE, TestDatabase, User, within};
 
-/// Starts a node and freezes its runtime. The log goes to a pipe that is never read, so once the pipe is full, each
-/// thread that writes a log line blocks.
+/// Starts a node and freezes its runtime. The node writes its log to a pipe that the test does not read. When the pipe
+/// is full, each thread that writes a log line blocks.
 async fn frozen(settings: &[(&'static str, &'static str)]) -> NodeProcess {
     let database = TestDatabase::new().await;
     let mut all = vec![("LOG_LEVEL", "trace"), ("DRAIN_DELAY", "1"), ("DRAIN_TIMEOUT", "3")];
     all.extend(settings);
     let mut node = NodeProcess::start_with(&database, 0, &all).await;
     let api = node.api();
-    // Sends requests until the node no longer answers. It stays frozen, because nothing reads the pipe.
+    // Sends requests until the node no longer answers. The node stays frozen, because the test does not read the pipe.
     let freeze = async {
         let answers = async || {
             let call = api.try_call(None, "{ serverInfo { version } }", json!({}));
@@ -39,7 +39,7 @@ async fn sigterm_ends_a_process_whose_runtime_is_frozen() {
     node.terminate();
     let status = node.ended().await;
     assert!(!status.success());
-    // DRAIN_DELAY, DRAIN_TIMEOUT, and one second of tolerance.
+    // The limits are DRAIN_DELAY plus DRAIN_TIMEOUT, with one second of tolerance.
     assert!(begin.elapsed() < Duration::from_secs(1 + 3 + 1), "{:?}", begin.elapsed());
     assert!(begin.elapsed() > Duration::from_secs(1 + 3 - 1), "ended too early: {:?}", begin.elapsed());
 }
@@ -48,7 +48,8 @@ async fn sigterm_ends_a_process_whose_runtime_is_frozen() {
 async fn a_second_signal_ends_a_frozen_process_at_once() {
     let mut node = frozen(&[("WATCHDOG_TIMEOUT", "0"), ("DRAIN_TIMEOUT", "60")]).await;
     node.terminate();
-    // Two signals that arrive together count as one. A frozen process does not show that it has handled the first.
+    // Two signals that arrive at the same time count as one. The test cannot observe when a frozen process has handled
+    // the first signal, so it waits.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let begin = Instant::now();
     node.terminate();
@@ -65,7 +66,7 @@ async fn the_watchdog_ends_a_process_whose_runtime_is_frozen() {
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
 }
 
-/// A process can be stopped by a debugger, or together with its machine. The watchdog must not count that time.
+/// A process may be stopped by a debugger, or because its machine is suspended. The watchdog must not count this time.
 #[tokio::test]
 async fn the_watchdog_does_not_end_a_process_that_was_stopped_for_a_while() {
     let database = TestDatabase::new().await;
@@ -75,7 +76,7 @@ async fn the_watchdog_does_not_end_a_process_that_was_stopped_for_a_while() {
         node.pause();
         tokio::time::sleep(Duration::from_secs(4)).await;
         node.resume();
-        // Longer than WATCHDOG_TIMEOUT.
+        // Waits longer than WATCHDOG_TIMEOUT.
         tokio::time::sleep(Duration::from_secs(3)).await;
         ada.query("{ viewer { id } }", json!({})).await;
     }

@@ -1,4 +1,4 @@
-//! Sessions over graphql-transport-ws: messages, close codes, limits and the drain.
+//! Sockets with the subprotocol graphql-transport-ws: messages, close codes, limits and the drain.
 
 use chrono::TimeDelta;
 use diesel_async::SimpleAsyncConnection as _;
@@ -23,7 +23,7 @@ async fn anonymous(node: &Node) -> Socket {
 }
 
 #[tokio::test]
-async fn protocol_violations_close_the_socket_with_their_code() {
+async fn each_protocol_violation_closes_the_socket_with_the_specified_code() {
     let node = Node::start().await;
     let subscribe = json!({"id": "1", "type": "subscribe", "payload": {"query": VERSION}}).to_string();
     let init = r#"{"type": "connection_init"}"#;
@@ -106,7 +106,7 @@ async fn queries_mutations_and_subscriptions_run_concurrently_on_a_socket() {
 }
 
 #[tokio::test]
-async fn a_response_can_be_larger_than_the_buffers() {
+async fn a_response_can_be_larger_than_the_socket_buffers() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Long", &[]).await;
@@ -163,7 +163,7 @@ async fn operations_that_cannot_start_get_an_error_message() {
 }
 
 #[tokio::test]
-async fn a_failed_query_gets_its_errors_as_a_result() {
+async fn a_failed_query_gets_the_errors_in_a_next_message() {
     let node = Node::start().await;
     let mut socket = anonymous(&node).await;
     socket.subscribe("x", "{ viewer { id } }", json!({})).await;
@@ -187,7 +187,7 @@ async fn operations_on_one_socket_are_limited() {
     let message = socket.receive().await;
     assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("3")));
     assert_limited(&message, "SOCKET_MAX_OPERATIONS");
-    // Completing an operation allows another one.
+    // When the client completes an operation, the socket accepts another operation.
     socket.send(json!({"type": "complete", "id": "1"})).await;
     socket.subscribe("3", INBOX, json!({})).await;
     assert_eq!(socket.receive().await["type"], "next");
@@ -213,11 +213,11 @@ async fn operations_per_second_on_one_socket_are_limited() {
     let message = socket.receive_of("4").await;
     assert_eq!(message["type"], "error");
     assert_limited(&message, "SOCKET_OPERATIONS_PER_SECOND");
-    // Another socket has its own limit, and this one stays open.
+    // Another socket has a separate limit, and the first socket stays open.
     let mut other = anonymous(&node).await;
     other.subscribe("1", VERSION, json!({})).await;
     assert_eq!(other.receive().await["type"], "next");
-    // The limit counts operations per second.
+    // After a second the first socket accepts operations again.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     socket.subscribe("5", VERSION, json!({})).await;
     assert_eq!(socket.receive_of("5").await["type"], "next");
@@ -246,7 +246,7 @@ fn ping_with(token: &str) -> Value {
 
 /// The socket and its subscriptions stay open until the fresh token expires.
 #[tokio::test]
-async fn a_ping_with_a_fresh_token_extends_the_socket() {
+async fn a_ping_with_a_fresh_token_extends_the_lifetime_of_the_socket() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     // The clock of this node is 896 s behind, so its tokens with a lifetime of 900 s expire after 4 s.
@@ -280,7 +280,7 @@ async fn a_ping_with_an_invalid_token_closes_the_socket() {
     let mut socket = anonymous(&node).await;
     socket.send(ping_with(&ada.access_token)).await;
     assert_eq!(socket.closed().await, 4403);
-    // A payload without a token is only sent back.
+    // The server does not treat this payload as an access token, and only returns it in the pong.
     let mut socket = ada.socket().await;
     socket.send(json!({"type": "ping", "payload": {"token": "nonsense"}})).await;
     assert_eq!(socket.receive().await["type"], "pong");
@@ -321,7 +321,8 @@ async fn a_drain_makes_the_node_not_ready_and_closes_sockets_with_1012() {
     node.stopped().await;
 }
 
-/// Two sends in flight, over HTTP and over a socket. Both wait for the lock of the conversation, which the test holds.
+/// Two `sendMessage` requests in flight, one over HTTP and one over a socket. Both wait for the lock of the
+/// conversation, which the test holds.
 struct Held {
     node: Node,
     http: JoinHandle<Answer>,
@@ -338,7 +339,8 @@ async fn sends_in_flight(database: &TestDatabase, flags: &[&str]) -> Held {
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     let id = group.clone();
     let http = tokio::spawn(async move { ada.try_send(&group, "over HTTP", None).await });
-    // The first send is in flight when the writer waits for the lock, the second when a later ping is answered.
+    // The first send is in flight when the writer waits for the lock. The second send is in flight when the server
+    // answers a later ping.
     database.statement_waits_for_lock().await;
     let send = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { number } } }";
     socket.subscribe("send", send, json!({"id": id})).await;
@@ -384,7 +386,7 @@ async fn a_socket_whose_client_does_not_read_is_closed_without_delaying_others()
     let open = || node.metric("parlance_sockets_open");
     assert_eq!(open().await, 2);
     let body = "x".repeat(8000);
-    // Sends more than the buffers of both sides can hold, so that the server's writes block.
+    // Sends more bytes than the buffers of server and client hold, so that the server can no longer write.
     let stuck = async {
         while open().await > 1 {
             for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! Number of SQL statements per operation. It must not grow with the number of rows.
+//! The number of SQL statements of an operation, which must not depend on the number of rows.
 
 mod events;
 
@@ -13,11 +13,11 @@ use crate::support::{Node, NodeBuilder, TestDatabase, User, eventually};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts all statements of this process from now on. nextest runs each test in its own process.
+/// Starts to count all statements of this process. nextest runs each test in a separate process.
 fn count_statements() {
     set_default_instrumentation(|| {
         Some(Box::new(|event: InstrumentationEvent<'_>| {
-            // A new connection of the pool executes SET first, which must not count.
+            // A new connection of the pool executes SET first. This statement does not count.
             if let InstrumentationEvent::StartQuery { query, .. } = event
                 && !query.to_string().starts_with("SET")
             {
@@ -28,7 +28,7 @@ fn count_statements() {
     .unwrap();
 }
 
-/// A node that does not poll Postgres during a test, so that only the test's statements count.
+/// Returns a builder of a node that does not poll Postgres during a test, so that only statements of the test count.
 fn quiet() -> NodeBuilder {
     Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000")
 }
@@ -40,7 +40,7 @@ async fn statements_of(user: &User, query: &str) -> usize {
 }
 
 #[tokio::test]
-async fn statements_of_a_search_do_not_depend_on_the_number_of_results() {
+async fn the_statement_count_of_a_search_does_not_depend_on_the_number_of_results() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -59,7 +59,7 @@ async fn statements_of_a_search_do_not_depend_on_the_number_of_results() {
 }
 
 #[tokio::test]
-async fn statements_of_a_conversation_list_do_not_depend_on_its_length() {
+async fn the_statement_count_of_a_conversation_list_does_not_depend_on_the_length_of_the_list() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -85,13 +85,14 @@ async fn statements_of_a_conversation_list_do_not_depend_on_its_length() {
     }
     let twenty = statements_of(&ada, query).await;
     assert_eq!(one, twenty);
-    // One statement each for: the viewer, the list, creators, last messages, read messages, participants, pages of
-    // messages, users of all of these, permissions to see presence, and the times when the users were last seen.
+    // The expected statements, one each: the viewer, the list, creators, last messages, read messages, participants,
+    // pages of messages, users of all of these, permissions to see presence, and the times when the users were last
+    // seen.
     assert_eq!(twenty, 10);
 }
 
 #[tokio::test]
-async fn statements_of_a_message_page_do_not_depend_on_attachments() {
+async fn the_statement_count_of_a_message_page_does_not_depend_on_attachments() {
     count_statements();
     let still = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--attachment-sweep-interval=60000"];
     let node = still.into_iter().fold(Node::build(), crate::support::NodeBuilder::flag).start_alone().await;
@@ -119,7 +120,7 @@ async fn statements_of_a_message_page_do_not_depend_on_attachments() {
 }
 
 #[tokio::test]
-async fn statements_of_a_message_page_do_not_depend_on_replies_reactions_and_pins() {
+async fn the_statement_count_of_a_message_page_does_not_depend_on_replies_reactions_and_pins() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -152,13 +153,13 @@ async fn statements_of_a_message_page_do_not_depend_on_replies_reactions_and_pin
     }
     let many = statements_of(&ada, &query).await;
     assert_eq!(one, many);
-    // One statement each for: the conversation, the page of messages, pins, messages in `replyTo`, reactions, users who
-    // reacted, and the viewer's own reactions.
+    // The expected statements, one each: the conversation, the page of messages, pins, messages in `replyTo`,
+    // reactions, users who reacted, and the viewer's own reactions.
     assert_eq!(many, 7);
 }
 
 #[tokio::test]
-async fn statements_of_viewer_relations_do_not_depend_on_the_number_of_users() {
+async fn the_statement_count_of_viewer_relations_does_not_depend_on_the_number_of_users() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -181,8 +182,9 @@ async fn statements_of_viewer_relations_do_not_depend_on_the_number_of_users() {
     for _ in 1..10 {
         others().await;
     }
-    // One statement each for: the viewer, three lists and the users who sent requests. Up to three more load the
-    // viewer's relation to the users of each list, because the lists may be loaded one after the other.
+    // The expected statements, one each: the viewer, three lists and the users who sent requests. Up to three more
+    // statements load the viewer's relations to the users of the lists, because the lists may be loaded one after
+    // another.
     let ten = statements_of(&ada, query).await;
     assert!(one <= 8 && ten <= 8, "{one}, and then {ten}");
 }
@@ -210,7 +212,8 @@ async fn a_query_starts_no_statement_after_its_timeout() {
     assert_eq!(STATEMENTS.load(Ordering::SeqCst) - before, 1 + 20, "the COMMIT, and one statement per request");
 }
 
-/// Counts the statements during `work`. Nothing else may execute statements at that time.
+/// Runs `work` and returns the number of statements and the result. The caller must ensure that no other work executes
+/// statements.
 async fn statements_while<T>(work: impl Future<Output = T>) -> (usize, T) {
     let before = STATEMENTS.load(Ordering::SeqCst);
     let result = work.await;
@@ -229,21 +232,24 @@ async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
     let node = quiet().start_on(&database).await;
     let ada = node.register("ada").await;
     let users = join_all((0..10).map(|_| node.register("user"))).await;
-    // The first request of each session looks it up. Later requests do not.
+    // The first request of each session reads the session from Postgres. Later requests do not.
     join_all(users.iter().map(|user| user.query("{ viewer { id } }", json!({})))).await;
     let group = ada.create_group("Group", &users.iter().collect::<Vec<_>>()).await;
     let message = ada.send(&group, "one").await;
     let id = json!({"id": message["id"]});
 
-    // BEGIN, the lock of the conversation, participants, the insert, the log, COMMIT.
+    // The expected statements, one each: BEGIN, the lock of the conversation, participants, the insert, the log,
+    // COMMIT.
     assert_eq!(statements_while(ada.query(SEND, json!({"id": group}))).await.0, 6);
-    // BEGIN, the message's conversation, the lock, participants, the watermark, the log, COMMIT.
+    // The expected statements, one each: BEGIN, the conversation of the message, the lock, participants, the watermark,
+    // the log, COMMIT.
     assert_eq!(statements_while(ada.query(READ, id.clone())).await.0, 7);
-    // Receipts that move no watermark append nothing to the log.
+    // Receipts that do not move a watermark append no event to the log.
     assert_eq!(statements_while(ada.query(READ, id.clone())).await.0, 6);
     assert_eq!(statements_while(ada.query(DELIVERED, id.clone())).await.0, 6);
 
-    // While the test holds the lock of the conversation, the writer waits with one request, and all others are queued.
+    // While the test holds the lock of the conversation, the writer waits with one request, and all other requests are
+    // queued.
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     let before = STATEMENTS.load(Ordering::SeqCst);
@@ -263,14 +269,14 @@ async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
         tokio::join!(requests, release)
     };
     let (statements, _) = statements_while(async { tokio::join!(first, others) }).await;
-    // 1 for the COMMIT of the test and 6 for the first message. 8 for all others in one batch: BEGIN, the messages'
-    // conversations, the lock, participants, the insert, the watermarks, the log, COMMIT.
+    // 1 statement for the COMMIT of the test, and 6 for the first message. 8 for the batch of all other requests:
+    // BEGIN, the conversations of the messages, the lock, participants, the insert, the watermarks, the log, COMMIT.
     assert_eq!(statements, 1 + 6 + 8);
 }
 
-/// For groups with hidden history, one statement loads which messages are hidden from the viewer in all groups.
+/// A single statement loads, for all groups of the request, up to which number messages are hidden from the viewer.
 #[tokio::test]
-async fn statements_for_hidden_history_do_not_depend_on_the_number_of_groups() {
+async fn the_statement_count_of_hidden_history_does_not_depend_on_the_number_of_groups() {
     count_statements();
     let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -290,7 +296,7 @@ async fn statements_for_hidden_history_do_not_depend_on_the_number_of_groups() {
             "{{ nodes(ids: {groups:?}) {{ ... on Conversation {{ messages(last: 3) {{ nodes {{ number }} }} }} }} }}"
         )
     };
-    // The first request also looks up the session.
+    // The first request also reads the session from Postgres.
     statements_of(&bob, list).await;
     let one = (statements_of(&bob, list).await, statements_of(&bob, &nodes(&groups)).await);
     for place in 2..10 {
@@ -300,7 +306,7 @@ async fn statements_for_hidden_history_do_not_depend_on_the_number_of_groups() {
 }
 
 #[tokio::test]
-async fn mentions_add_few_statements_to_a_message_and_a_page() {
+async fn mentions_add_few_statements_to_sending_a_message_and_reading_a_page() {
     count_statements();
     let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -322,12 +328,12 @@ async fn mentions_add_few_statements_to_a_message_and_a_page() {
         user.send(&group, &named).await;
     }
     let (many, _) = statements_while(ada.query(query, json!({"id": group}))).await;
-    // One statement each for: the conversation, messages, participants, mentions, watermarks, and users with read
-    // receipts turned off.
+    // The expected statements, one each: the conversation, messages, participants, mentions, watermarks, and users with
+    // read receipts turned off.
     assert_eq!((few, many), (6, 6));
 }
 
-/// The number of statements must not reveal whether an account has the address.
+/// The number of statements affects the response time, which must not reveal whether an account has the address.
 #[tokio::test]
 async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
     const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { viewer { email phone } } }";
@@ -373,7 +379,7 @@ async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
 }
 
 #[tokio::test]
-async fn statements_for_invites_and_bans_do_not_depend_on_the_number_of_groups() {
+async fn the_statement_count_of_invites_and_bans_does_not_depend_on_the_number_of_groups() {
     count_statements();
     let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -392,7 +398,7 @@ async fn statements_for_invites_and_bans_do_not_depend_on_the_number_of_groups()
         group().await;
     }
     assert_eq!(statements_of(&ada, query).await, one);
-    // One statement each for: the viewer, the list, roles and rows of invites, roles and rows of bans, and the creators
-    // of the invites.
+    // The expected statements, one each: the viewer, the list, roles and rows of invites, roles and rows of bans, and
+    // the creators of the invites.
     assert_eq!(one, 7);
 }

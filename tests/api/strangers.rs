@@ -1,4 +1,4 @@
-//! Users who are not participants of a conversation cannot find out that it exists.
+//! Users who are not participants of a conversation cannot detect that the conversation exists.
 
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ async fn a_stranger_cannot_subscribe_to_the_conversation() {
 }
 
 #[tokio::test]
-async fn streams_deliver_no_events_of_conversations_without_their_user() {
+async fn streams_deliver_no_events_of_conversations_without_the_user() {
     let Scene { ada, bob, stranger, conversation, node, .. } = scene().await;
     let before = stranger.inbox().await.cursor;
     let mut live = stranger.inbox().await;

@@ -1,14 +1,14 @@
-//! The limit on the total cost of a user's open subscriptions, SUBSCRIPTION_BUDGET.
+//! SUBSCRIPTION_BUDGET, the limit on the total cost of a user's open subscriptions.
 
 use serde_json::{Value, json};
 
 use crate::support::{Node, Socket, User, eventually};
 
-/// A document that costs a little more than 200: 2 for each of 100 messages.
+/// A subscription that costs little more than 200: 2 for each of 100 messages.
 const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
     conversation { messages(last: 100) { nodes { id } } }
 } } } }";
-/// A document of similar cost that is executed separately for each subscriber, because it has two root fields.
+/// A subscription of similar cost that is executed separately for each subscriber, because it has two root fields.
 const DEAR_ALONE: &str = "subscription {
     inbox { ... on MessageAdded { message { conversation { messages(last: 100) { nodes { id } } } } } }
     other: inbox { __typename }
@@ -19,7 +19,7 @@ async fn node() -> Node {
     Node::build().flag("--subscription-budget=700").start_alone().await
 }
 
-/// Subscribes until a subscription is rejected. Returns the number of accepted subscriptions, and the error.
+/// Subscribes until a subscription is rejected. Returns the number of accepted subscriptions and the error.
 async fn fill(socket: &mut Socket, query: &str) -> (usize, Value) {
     for count in 0..100 {
         let id = format!("{query:.20} {count}");
@@ -42,8 +42,8 @@ fn assert_limited(error: &Value) {
     assert!(error["extensions"]["retryAfter"].as_u64().unwrap() > 0);
 }
 
-/// Subscribes over HTTP: `accept` selects an event stream or multipart. The stream stays open until the response is
-/// dropped.
+/// Subscribes over HTTP. `accept` selects Server-Sent Events or multipart. The stream stays open until the returned
+/// response is dropped.
 async fn stream(node: &Node, user: &User, query: &str, accept: &str) -> reqwest::Response {
     let request = node.http.post(node.url("/graphql")).header("accept", accept).bearer_auth(&user.access_token);
     request.json(&json!({"query": query})).send().await.unwrap()
@@ -53,7 +53,8 @@ async fn stream(node: &Node, user: &User, query: &str, accept: &str) -> reqwest:
 async fn subscriptions_above_the_budget_are_rejected_on_every_transport() {
     let node = node().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
-    // `inbox` sends CaughtUp first, but `fill` accepts only errors and pongs. So this document uses `messageAdded`.
+    // This document uses `messageAdded`, because `inbox` sends CaughtUp first, but `fill` accepts only errors and
+    // pongs.
     let plain = DEAR.replace("inbox {", "messageAdded {").replace("... on MessageAdded { message {", "message {");
     let plain = plain.replacen("} } } }", "} } }", 1);
     let mut socket = ada.socket().await;
@@ -83,7 +84,7 @@ async fn a_subscription_returns_its_share_of_the_budget_when_it_ends() {
     let group = ada.create_group("Budget", &[]).await;
     let mut socket = ada.socket().await;
     for round in 0..10 {
-        // Subscriptions end in different ways: completed by the client, with an error, and with their connection.
+        // Subscriptions end in three ways: the client completes them, they get an error, or their connection ends.
         for query in [DEAR, DEAR_ALONE] {
             for place in 0..3 {
                 let id = format!("{round} {place} {query:.20}");
@@ -119,7 +120,7 @@ async fn a_subscription_returns_its_share_of_the_budget_when_it_ends() {
 }
 
 #[tokio::test]
-async fn rejected_subscriptions_of_anonymous_callers_return_their_share() {
+async fn rejected_subscriptions_of_anonymous_callers_return_their_share_of_the_budget() {
     let node = node().await;
     let mut socket = Socket::raw(&node.url("/graphql")).await;
     socket.send(json!({"type": "connection_init"})).await;
@@ -127,15 +128,15 @@ async fn rejected_subscriptions_of_anonymous_callers_return_their_share() {
     for query in [DEAR, DEAR_ALONE, CHEAP] {
         for number in 0..10 {
             socket.subscribe(&format!("{number} {query:.20}"), query, json!({})).await;
-            // Each subscription fails because no user is signed in, and returns its share.
+            // The subscription gets an error because no user is signed in, and returns its share of the budget.
             let answer = socket.receive().await;
             assert_eq!(answer["payload"][0]["extensions"]["code"], "UNAUTHENTICATED", "{number} {query}: {answer}");
         }
     }
 }
 
-/// The budget of callers who are not signed in belongs to their network. Their subscriptions fail without a user, so one
-/// that costs more than the budget shows that the budget applies.
+/// All anonymous callers of a network share one budget. Their subscriptions always get an error, so only the error code
+/// of a subscription that costs more than the budget shows that the budget applies.
 #[tokio::test]
 async fn the_budget_also_applies_to_the_network_of_anonymous_callers() {
     let node = Node::build().flag("--subscription-budget=150").keep_shares().start_alone().await;
@@ -152,15 +153,15 @@ async fn the_budget_also_applies_to_the_network_of_anonymous_callers() {
             let (status, answer) = subscribe(query, token).await;
             assert!(status == 429 && answer.contains("SUBSCRIPTION_BUDGET"), "{status} {answer}");
         }
-        // The refused subscriptions have taken nothing from the budget.
+        // The refused subscriptions do not use the budget.
         let (_, answer) = subscribe(CHEAP, token).await;
         assert!(answer.contains("UNAUTHENTICATED"), "{answer}");
     }
 }
 
-/// The default limit is far above the needs of clients: the documents of 20 devices fit.
+/// The default budget is far above the needs of clients: it allows the subscriptions of 20 devices.
 #[tokio::test]
-async fn documents_of_many_devices_fit_into_the_default_budget() {
+async fn the_subscriptions_of_many_devices_fit_into_the_default_budget() {
     const DEVICES: usize = 20;
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

@@ -70,7 +70,7 @@ async fn a_resumed_stream_delivers_exactly_the_missed_events() {
     ada.send(&conversation, "live").await;
     assert_eq!(inbox.message().await["body"], "live");
 
-    // The same cursor can be used again, and then also returns newer events.
+    // A stream that resumes from the same cursor again also delivers newer events.
     let again = bob.inbox_after(cursor.as_deref()).await.missed().await;
     assert_eq!(again[..32], missed);
     assert_eq!(again[32..].len(), 1);
@@ -124,7 +124,7 @@ async fn a_stream_whose_queue_overflows_loses_nothing() {
 }
 
 #[tokio::test]
-async fn message_added_follows_one_conversation_or_all() {
+async fn message_added_delivers_messages_of_one_conversation_or_of_all() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Group", &[&bob]).await);
@@ -134,7 +134,8 @@ async fn message_added_follows_one_conversation_or_all() {
     // When the node answers the next operation, it has received both subscriptions.
     socket.subscribe("sync", "{ serverInfo { version } }", json!({})).await;
     assert_eq!(socket.receive_of("sync").await["type"], "next");
-    // A subscription starts at the head of the log when it is first polled. Its first event shows that it was polled.
+    // A subscription starts at the head of the log when it is first polled. Its first event shows that the
+    // subscription was polled.
     ada.send(&direct, "1").await;
     let first = ada.send(&group, "2").await;
     assert_eq!(first["number"], 1);
@@ -165,7 +166,7 @@ async fn a_cursor_of_another_log_requires_a_resync() {
     let missed = ada.inbox_after(resync["cursor"].as_str()).await.missed().await;
     assert_eq!(missed.len(), 1);
 
-    // The cursor is beyond the head of the log, as after the restore of an old backup.
+    // A cursor can be beyond the head of the log if Postgres was restored from an old backup.
     let future = parlance::log::Cursor { seq: i64::MAX, ..here.app.log().position() }.to_string();
     assert_eq!(ada.inbox_after(Some(&future)).await.next().await["__typename"], "ResyncRequired");
 
@@ -180,7 +181,7 @@ async fn a_cursor_of_another_log_requires_a_resync() {
 }
 
 #[tokio::test]
-async fn a_malformed_cursor_is_bad_input() {
+async fn a_malformed_cursor_is_bad_user_input() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut socket = ada.socket().await;

@@ -32,7 +32,7 @@ fn a_busy_runtime_is_not_reported() {
     let runtime = one_worker();
     let (silent, silence) = mpsc::channel();
     watchdog::watch(runtime.handle().clone(), TIMEOUT, move || silent.send(()).unwrap()).unwrap();
-    // The task keeps the worker busy until the runtime ends, but yields every 100 ms.
+    // This task keeps the worker busy until the runtime ends, but yields every 100 ms.
     runtime.spawn(async {
         loop {
             std::thread::sleep(Duration::from_millis(100));

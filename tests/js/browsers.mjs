@@ -12,9 +12,9 @@ import { chromium } from 'playwright-core';
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' };
 
-/** A low frame rate, because several browsers share the machine with other tests. */
+/** Flags for a fake camera. Its frame rate is low, because several browsers share the machine with other tests. */
 const FLAGS = ['--use-fake-device-for-media-stream=fps=10', '--use-fake-ui-for-media-stream'];
-/** Needed on a machine whose only network interface is loopback. */
+/** Flag that is needed on a machine whose only network interface is loopback. */
 const LOOPBACK = '--allow-loopback-in-peer-connection';
 
 const browsers = [];
@@ -42,8 +42,8 @@ async function installed() {
 }
 
 /**
- * Serves files over HTTP and returns the address of the server. `places` maps a URL path to the directories that are
- * searched for the file. The address is on localhost, where a page can use the camera without TLS.
+ * Serves files over HTTP and returns the address of the server. `places` maps a URL path to the directories that the
+ * server searches for the file. The host is localhost, because a page on localhost can use the camera without TLS.
  */
 export async function serveFiles(places) {
   const server = createServer(async ({ url }, response) => {

@@ -10,14 +10,14 @@ import { startCoturn } from './coturn.mjs';
 import { startNodes } from './servers.mjs';
 import { gate, pair, Person, withTimeout } from './support.mjs';
 
-/** How long a test waits for something in a browser. Long enough for a machine under load. */
+/** Maximum time that a test waits for a condition in a browser. Long enough for a machine under load. */
 const TIMEOUT_MS = 60_000;
 /** Milliseconds between two polls of a page. */
 const POLL_MS = 100;
-/** Number of decoded frames that show that the video is moving. */
+/** Number of further decoded frames after which a test treats the video as moving. */
 const FRAMES = 5;
 
-/** Seconds that a call rings. Longer than any test. */
+/** Setting for the time that a call rings, in seconds. Longer than any test. */
 const RING = { CALL_RING_TIMEOUT: '600' };
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -32,7 +32,7 @@ before(async () => {
   ]);
 });
 
-/** A device of a person: a page in its own browser context, signed in at a node. */
+/** A device of a person: a page in a separate browser context that is signed in to a node. */
 class Device {
   static async open(browser, person, rtc = {}) {
     const context = await browser.newContext();
@@ -55,7 +55,7 @@ class Device {
     return this.person.auth.session.id;
   }
 
-  /** Loads or reloads the page. The session stays the same, but the page loses its state. */
+  /** Loads or reloads the page. A reload keeps the session, but clears the state of the page. */
   async load() {
     await this.page.goto(address);
     await this.page.waitForFunction(() => window.phone?.signIn);
@@ -64,7 +64,7 @@ class Device {
     await this.page.evaluate((given) => window.phone.signIn(given), options);
   }
 
-  /** Waits until a list of the page has at least `count` calls, and returns the last one. */
+  /** Waits until a list of the page has at least `count` calls, and returns the last call. */
   async last(list, count = 1) {
     const has = ([name, many]) => window.phone[name].length >= many;
     await this.#until(has, [list, count], `${count} in ${list}`);
@@ -79,7 +79,7 @@ class Device {
     return this.page.evaluate(([id, how]) => window.phone.calls.start(id, how), [conversation, kind]);
   }
 
-  /** Starts two calls at once, as a double click does. Returns both results and the number of microphone requests. */
+  /** Starts two calls at once, like a double click. Returns both results and the number of microphone requests. */
   startTwice(conversation) {
     return this.page.evaluate(async (id) => {
       const { mediaDevices } = navigator;
@@ -103,7 +103,7 @@ class Device {
     return this.page.evaluate((call) => window.phone.calls.decline(call), id);
   }
 
-  /** Leaves `call`, or the call of this page. */
+  /** Leaves `call`. Without `call`, leaves the call of this page. */
   leave(call) {
     return this.page.evaluate((id) => window.phone.calls.leave(id), call?.id);
   }
@@ -113,8 +113,8 @@ class Device {
   }
 
   /**
-   * Waits until the page is connected to `others` devices, relayed or directly, and their videos are moving. A direct
-   * connection may be found after a relayed one.
+   * Waits until the page is connected to `others` devices, relayed or directly, and their videos are moving. Waiting
+   * is needed because a relayed connection may become a direct connection later.
    */
   async watch(relayed, others = 1) {
     const moves = async ([expected, frames, many]) => {
@@ -130,14 +130,14 @@ class Device {
     await this.check();
   }
 
-  /** Waits until the video of the only other device has moved on. */
+  /** Waits until the video of the only other device has `FRAMES` more frames. */
   async watchOn() {
     const [{ frames }] = await this.connectionStates();
     const moved = async (before) => (await window.phone.connectionStates())[0].frames > before;
     await this.#until(moved, frames + FRAMES, 'new frames');
   }
 
-  /** Applies each hindrance to one request that sends a signal, in order. Further requests get through. */
+  /** Applies each hindrance to one request that sends a signal, in order. Further requests are not changed. */
   async hinderSignals(...hindrances) {
     await this.page.route('**/graphql', (route) => {
       const hinder = route.request().postData()?.includes('sendCallSignal') && hindrances.shift();
@@ -145,7 +145,7 @@ class Device {
     });
   }
 
-  /** Holds offers back until `released` resolves. Calls `held` when an offer is held. */
+  /** Holds offers back until `released` resolves. Calls `held` for each offer that is held back. */
   async holdOffer(held, released) {
     await this.page.route('**/graphql', async (route) => {
       if (route.request().postData()?.includes('"type":"OFFER"')) {
@@ -156,7 +156,7 @@ class Device {
     });
   }
 
-  /** Restarts ICE, which makes the device send an offer. */
+  /** Restarts ICE, so that the device sends an offer. */
   restart() {
     return this.page.evaluate(() => window.phone.calls.connections.forEach((connection) => connection.restartIce()));
   }
@@ -175,12 +175,12 @@ class Device {
     return this.context.close();
   }
 
-  /** Asserts that the page reported no problem. Not used after the end of a call, when late signals may fail. */
+  /** Asserts that the page has reported no problem. Not for use after a call, when late signals can fail. */
   async check() {
     assert.deepEqual(await this.page.evaluate(() => window.phone.problems), []);
   }
 
-  /** Polls a condition in the page, because a page sends no event when its state changes. */
+  /** Polls a condition in the page until it is true, because a page sends no event when its state changes. */
   async #until(condition, argument, what) {
     for (const end = Date.now() + TIMEOUT_MS; !(await this.page.evaluate(condition, argument)); await later(POLL_MS)) {
       if (Date.now() < end) continue;
@@ -190,7 +190,7 @@ class Device {
   }
 }
 
-/** Signs in Alice and Bob on different nodes and browsers. */
+/** Signs in Alice and Bob on different nodes and in different browsers. */
 async function twoPeople(rtc) {
   const { alice, bob, conversation } = await pair(nodes[0]);
   bob.server = nodes[1];
@@ -207,7 +207,7 @@ async function crossOffers(devices) {
   await withTimeout(opened, 'an offer from both', TIMEOUT_MS);
 }
 
-/** The server receives the request, but the browser does not receive the response. */
+/** A hindrance: the server receives the request, but the browser does not receive the response. */
 async function cutAfter(route) {
   await route.fetch();
   await route.abort();
@@ -321,7 +321,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     const found = await alice.last('elsewhere');
     assert.equal(found.id, ring.id);
     assert.equal(found.state, 'ONGOING');
-    // The page does not leave the call by itself, and cannot start another one.
+    // The page does not leave the call by itself, and cannot start another call.
     await assert.rejects(alice.start(conversation, 'AUDIO'), /There is a call already/);
     assert.equal(await bob.count('ended'), 0);
     await alice.leave(found);

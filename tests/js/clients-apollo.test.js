@@ -1,4 +1,4 @@
-// Apollo Client with the code of docs/clients.md.
+// Tests of Apollo Client with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { afterEach, before, describe, test } from 'node:test';
@@ -47,7 +47,7 @@ function listen(client, variables) {
   return inbox;
 }
 
-/** Watches a paginated list. `more` fetches the next page and waits until the list contains it. */
+/** Watches a paginated list. The returned `more` fetches the next page and waits until the list contains the page. */
 async function watchList(client, options, listOf) {
   const query = client.watchQuery(options);
   const results = new Mailbox('the results');
@@ -72,7 +72,7 @@ describe('Apollo Client', () => {
     following.splice(0).forEach((subscription) => subscription.unsubscribe());
     for (const { client, socket } of open.splice(0)) {
       client.stop();
-      // Disposing fails if the connection was never opened, which is fine.
+      // `dispose` rejects if the connection was never opened. This error is ignored.
       await socket?.dispose().catch(() => {});
     }
   });
@@ -104,7 +104,7 @@ describe('Apollo Client', () => {
       await messages.more({ last: 3, before: messages.list().pageInfo.startCursor });
     }
     assert.deepEqual(numbers(messages.list()), upTo(7));
-    // New messages are fetched with the end cursor.
+    // The client fetches new messages with the end cursor.
     await bob.sendAll(conversation, bodies('newer', 2));
     await messages.more({ last: undefined, first: 50, after: messages.list().pageInfo.endCursor });
     assert.deepEqual(numbers(messages.list()), upTo(9));

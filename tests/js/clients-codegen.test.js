@@ -1,4 +1,4 @@
-// @graphql-codegen accepts the schema, and the server accepts its persisted documents as a manifest.
+// Tests of @graphql-codegen: it accepts the schema, and the server accepts its persisted documents as a manifest.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -13,11 +13,11 @@ import { directory, MESSAGES, schema, SEND, text } from './clients.mjs';
 import { startNodes } from './servers.mjs';
 import { ask, pair, RawSocket } from './support.mjs';
 
-/** The subscription of docs/clients.md. */
+/** The inbox subscription in docs/clients.md. */
 const [, INBOX] = text.match(/```graphql\n(subscription .*?)```/s);
 const VIEWER = 'query Viewer { viewer { id user { username } } }';
 
-/** Returns the files that the client preset generates. */
+/** Generates code with the client preset, and returns the generated files. */
 async function generate(presetConfig) {
   const documents = [VIEWER, SEND, MESSAGES, INBOX].map((text, i) => ({
     location: `${i}.graphql`,
@@ -87,7 +87,7 @@ describe('@graphql-codegen', () => {
     assert.equal((await post({ documentId: hash('Viewer') }, alice)).data.viewer.user.username, alice.username);
     const sha256Hash = createHash('sha256').update(texts.get(hash('Viewer'))).digest('hex');
     assert.ok((await post({ extensions: { persistedQuery: { version: 1, sha256Hash } } }, alice)).data);
-    // The full text of a document in the manifest is accepted too.
+    // The server also accepts the full text of a document in the manifest.
     assert.ok((await post({ query: texts.get(hash('Viewer')) }, alice)).data);
     await assert.rejects(ask(registered, '{ serverInfo { version } }', {}, alice.token), { code: 'FORBIDDEN' });
     const unknown = await post({ extensions: { persistedQuery: { version: 1, sha256Hash: '0'.repeat(64) } } }, alice);

@@ -1,4 +1,4 @@
-// Uploads and downloads with the code of docs/clients.md.
+// Tests of uploads and downloads with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -24,7 +24,7 @@ before(async () => {
 });
 after(() => clamd.close());
 
-/** A fake clamd that reports each file as clean, but only after the gate is open. */
+/** Serves a connection of a fake clamd, which reports each file as clean after the gate `scanned` is open. */
 function scan(socket) {
   let last = Buffer.alloc(0);
   socket.on('data', async (data) => {
@@ -47,7 +47,7 @@ async function withFetch(other, work) {
   }
 }
 
-/** The attachments of a message that the person sees. */
+/** Reads the attachments of a message as the person sees them. */
 async function attachmentsOf(person, id) {
   const query = 'query ($id: ID!) { node(id: $id) { ... on Message { attachments { fileName thumbnailUrl } } } }';
   const response = await fetch(`${server.url}/graphql`, {
@@ -58,7 +58,7 @@ async function attachmentsOf(person, id) {
   return (await response.json()).data.node.attachments;
 }
 
-/** A PNG of a single color. */
+/** Returns a PNG of a single color. */
 function png(width, height) {
   const chunk = (kind, data) => {
     const body = Buffer.concat([Buffer.from(kind), data]);
@@ -101,7 +101,7 @@ describe('files', () => {
     const bytes = Buffer.alloc(LARGE, 'parlance ');
     const file = new File([bytes], 'large.bin');
     let id;
-    // The last part fails, and so does its retry.
+    // The upload of the last part fails, and the retry fails too.
     let puts = 0;
     const broken = (real, url, init) => {
       if (init?.method === 'PUT' && ++puts > 1) return Promise.reject(new TypeError('fetch failed'));
@@ -131,7 +131,7 @@ describe('files', () => {
     await withFetch(late((part) => part === 'partNumber=2' && !sent.includes('partNumber=2 bad')), send);
     assert.deepEqual(sent, ['partNumber=1 good', 'partNumber=2 bad', 'partNumber=2 good']);
 
-    // A request that is rejected during the upload may end without a response.
+    // If the server rejects a request before it has read the body, the client may get no response.
     sent = [];
     await withFetch(late(() => true), () => assert.rejects(send(), /refused: 403|fetch failed/));
     assert.deepEqual(sent, ['partNumber=1 bad', 'partNumber=1 bad']);

@@ -1,4 +1,4 @@
-// The older subprotocol, with its original client subscriptions-transport-ws.
+// Tests of the older WebSocket subprotocol with its original client, subscriptions-transport-ws.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

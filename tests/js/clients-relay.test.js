@@ -1,4 +1,4 @@
-// Relay: its compiler accepts the schema, and its runtime works with the code of docs/clients.md.
+// Tests of Relay: the compiler accepts the schema, and the runtime works with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -19,7 +19,7 @@ const { connect } = await documented('relay.mjs');
 const requests = watchFetch();
 const { sockets } = watchSockets();
 
-/** The fragment of docs/clients.md. */
+/** The fragment in docs/clients.md. */
 const [, MESSAGES] = text.match(/```graphql\n(fragment Messages_conversation on Conversation\n.*?)```/s);
 const DOCUMENTS = [
   MESSAGES,
@@ -56,7 +56,7 @@ async function compile(name, config) {
   await symlink(SCHEMA_FILE, join(root, 'schema.graphql'));
   const artifactDirectory = './artifacts';
   await mkdir(join(root, artifactDirectory));
-  // The artifacts require each other by names without `.js`.
+  // The artifacts import each other by names without `.js`, which only CommonJS allows.
   await writeFile(join(root, artifactDirectory, 'package.json'), '{"type": "commonjs"}');
   const options = {
     src: './src',
@@ -88,7 +88,7 @@ function connectAs(person, node = server) {
   return connected.environment;
 }
 
-/** The data that a component with this query would get. */
+/** Returns the data that a component with this query would get. */
 const read = (environment, query, variables) =>
   environment.lookup(createOperationDescriptor(query, variables).fragment).data;
 
@@ -113,7 +113,7 @@ function listen(environment, subscription) {
 
 describe('Relay', () => {
   afterEach(async () => {
-    // Disposing fails if the connection was never opened, which is fine.
+    // `dispose` rejects if the connection was never opened. This error is ignored.
     for (const { socket } of open.splice(0).reverse()) await socket.dispose().catch(() => {});
   });
 
@@ -169,7 +169,8 @@ describe('Relay', () => {
     const manifest = join(root, 'persisted.json');
     const { length } = Object.keys(JSON.parse(await readFile(manifest, 'utf8')));
     assert.equal(length, 5);
-    // The test needs accounts first, so another server on the same database accepts all documents.
+    // The manifest does not contain the documents that create accounts, so another node, which accepts all documents,
+    // creates the accounts.
     const [anything, registered] = await startNodes({}, { PERSISTED_MANIFEST: manifest });
     const { alice, bob, conversation } = await pair(anything);
     const ofBob = connectAs(bob, registered);

@@ -1,4 +1,4 @@
-// GraphQL over Server-Sent Events in the distinct connections mode, with graphql-sse.
+// Tests of GraphQL over Server-Sent Events in the distinct connections mode, with the client graphql-sse.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Tokens that expire while a client runs, with the code of docs/clients.md.
+// Tests of access tokens that expire while a client runs, with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -29,7 +29,7 @@ function connectTo({ tokens }) {
   return connected;
 }
 
-/** Subscribes to the inbox with the documented socket. Returns the events, and the close codes of its connections. */
+/** Subscribes to the inbox with the documented socket. Returns mailboxes for the events and the close codes. */
 function listen(tokens) {
   const inbox = new Mailbox('the inbox');
   const codes = new Mailbox('the closes');
@@ -100,7 +100,7 @@ describe('tokens', { concurrency: true }, () => {
     const closes = [];
     mine.on('close', (code) => closes.push(code));
 
-    // A socket with the same token whose client sends no fresh token.
+    // This socket has the same token, but its client sends no fresh token.
     const other = await RawSocket.init(server, bob.token);
     other.subscribe('inbox', 'subscription { inbox { __typename } }');
     await other.assertCloses(4403, 'Forbidden', TIMEOUT_MS);
@@ -114,7 +114,7 @@ describe('tokens', { concurrency: true }, () => {
     assert.equal(mine.readyState, mine.OPEN);
     subscription.unsubscribe();
 
-    // The client does not know that its token has expired. It repeats the rejected request with a new token.
+    // The client does not know that its token has expired. After the rejection it repeats the request with a new token.
     const { refreshToken } = (await bob.onAnotherDevice()).auth;
     const late = tokensOf(server, { auth: { accessToken: bob.token, refreshToken } });
     const { data } = await connectTo({ tokens: late }).client.query({ query: VIEWER });

@@ -1,4 +1,4 @@
-// urql with the code of docs/clients.md.
+// Tests of urql with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
@@ -36,7 +36,7 @@ function listen({ client, following }) {
   return inbox;
 }
 
-/** Returns the data, or throws the error of the result. */
+/** Waits for the result, and returns its data. Throws the error of the result. */
 async function ask(results) {
   const { data, error } = await results.toPromise();
   if (error) throw error;
@@ -48,7 +48,7 @@ describe('urql', () => {
   afterEach(async () => {
     for (const { socket, following } of open.splice(0)) {
       following.forEach((subscription) => subscription.unsubscribe());
-      // Disposing fails if the connection was never opened, which is fine.
+      // `dispose` rejects if the connection was never opened. This error is ignored.
       await socket.dispose().catch(() => {});
     }
   });

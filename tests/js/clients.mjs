@@ -1,4 +1,4 @@
-// Extracts the code of docs/clients.md and docs/calls.md, and has helpers that its tests share.
+// Extracts the code blocks of docs/clients.md and docs/calls.md, and contains the shared helpers of their tests.
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -14,7 +14,7 @@ globalThis.WebSocket ??= WebSocket;
 const here = fileURLToPath(new URL('.', import.meta.url));
 export const SCHEMA_FILE = join(here, '..', '..', 'schema.graphql');
 
-/** An empty directory for this test file, inside tests/js so that node finds the packages. */
+/** An empty directory for this test file. It is inside tests/js, so that Node finds the npm packages. */
 export const directory = join(here, '.clients', basename(process.argv[1], '.test.js'));
 await rm(directory, { recursive: true, force: true });
 await mkdir(directory, { recursive: true });
@@ -38,7 +38,7 @@ export function documented(name) {
 
 const { Tokens } = await documented('tokens.mjs');
 
-/** The documented `Tokens`, signed in as `person` if there is one. */
+/** Returns the documented `Tokens`, with the tokens of `person` if it is given. */
 export function tokensOf(server, person) {
   let kept = null;
   const tokens = new Tokens({ url: `${server.url}/graphql`, load: () => kept, save: (pair) => (kept = pair) });
@@ -46,7 +46,7 @@ export function tokensOf(server, person) {
   return tokens;
 }
 
-/** Address and tokens that the documented clients take as options. */
+/** Returns the addresses and tokens that the documented clients take as options. */
 export function place(server, person) {
   return { url: `${server.url}/graphql`, socketUrl: server.socketUrl, tokens: tokensOf(server, person) };
 }
@@ -93,7 +93,7 @@ export const CONVERSATIONS = `
 
 export const numbers = ({ edges }) => edges.map(({ node }) => node.number);
 
-/** Replaces the global WebSocket by one that records sockets, messages and closes. A test can also cut the sockets. */
+/** Replaces the global WebSocket by a class that records sockets, messages and closes. Tests can also cut sockets. */
 export function watchSockets() {
   const sockets = [];
   const closes = new Mailbox('the closes of the sockets');
@@ -116,7 +116,7 @@ export function watchSockets() {
   return { sockets, closes };
 }
 
-/** Replaces the global `fetch`, which the documented clients call, by one that records requests and responses. */
+/** Replaces the global `fetch`, which the documented clients call, to record requests and responses. */
 export function watchFetch() {
   const requests = [];
   const original = globalThis.fetch;

@@ -1,4 +1,4 @@
-// Commands of the binary other than `serve`, on the private Postgres of a running and of a stopped server.
+// Tests of all commands except `serve`, with the private Postgres of a running server and of a stopped server.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

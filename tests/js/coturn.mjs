@@ -15,7 +15,7 @@ after(end);
 // The test runner may end this file without calling `after`.
 process.on('exit', end);
 
-/** Resolves to the settings with which a node sends its clients to this TURN server. */
+/** Starts coturn. Resolves to the settings with which a node sends the address of this TURN server to clients. */
 export async function startCoturn() {
   const port = await freePort();
   const options = [
@@ -25,7 +25,7 @@ export async function startCoturn() {
   ];
   const child = spawn('turnserver', options, { stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
-  // The output is always read, because coturn blocks when it cannot write.
+  // All output is read, because coturn blocks when its pipe is full.
   const lines = createInterface(child.stdout);
   const listening = new Promise((resolve, reject) => {
     lines.on('line', (line) => line.includes('UDP listener opened') && resolve());

@@ -1,4 +1,4 @@
-// SIGKILL of a server with its own Postgres. All acknowledged messages are stored when it is started again.
+// A server with a private Postgres gets SIGKILL. After a restart all acknowledged messages are stored.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -16,7 +16,7 @@ test('a server that is killed during sends loses no acknowledged message', async
   await listener.inbox.next();
   const postgres = await server.postgresPid();
 
-  // Sends eight messages at a time. A client would retry the messages without a response.
+  // The test sends eight messages at a time. After the restart it retries the messages without a response.
   const todo = upTo(COUNT).map((n) => ({ body: `message ${n}`, clientId: `client-${n}` }));
   const unanswered = [];
   const acknowledged = new Map();
@@ -75,7 +75,7 @@ async function readAll(person, conversation) {
   return new Map(node.messages.nodes.map((message) => [message.id, message]));
 }
 
-/** All processes of the machine except zombies. */
+/** Lists all processes of the machine except zombies. */
 async function processes() {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,stat=,args=']);
   return stdout

@@ -1,4 +1,4 @@
-// Graceful shutdown on SIGTERM: clients lose no events.
+// Tests of the drain, the graceful shutdown after SIGTERM: clients lose no events.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     const begin = Date.now();
     server.signal('SIGTERM');
     await withTimeout(untilNotReady(server), 'the server to become not ready');
-    // During DRAIN_DELAY, in which load balancers notice the change, the server still works.
+    // During DRAIN_DELAY the server still accepts requests, so that load balancers have time to notice the change.
     assert.equal((await fetch(`${server.url}/health/live`)).status, 200);
     await alice.send(conversation, 'still here');
     assert.equal((await sockets[0].next()).payload.data.messageAdded.message.body, 'still here');
@@ -85,7 +85,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
   });
 });
 
-/** Polls until the server is not ready. No event announces the change. */
+/** Polls until the server is not ready, because no event reports the change. */
 async function untilNotReady(server) {
   for (;;) {
     const { status } = await fetch(`${server.url}/health/ready`);

@@ -1,4 +1,4 @@
-// The explorer: the server serves the page and all assets that the page loads.
+// Tests of the explorer: the server serves the page and all assets that the page loads.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -12,7 +12,7 @@ const TYPES = {
   woff2: 'font/woff2',
 };
 
-/** Matches the names of assets in a script: imports, workers and dependencies of chunks. The names end with a hash. */
+/** Matches the names of assets in a script: imports, workers and dependencies of chunks. Each name contains a hash. */
 const ASSET = /["'`](?:\.\/|assets\/|\/graphiql\/assets\/)([\w.-]+-[\w-]{8}\.\w+)["'`]/g;
 /** Matches statements in a script or style that load code from another origin. */
 const LOADS_ELSEWHERE =

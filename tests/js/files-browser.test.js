@@ -1,4 +1,4 @@
-// Files in a browser with the code of docs/clients.md. The page, the servers and the files have different origins.
+// Uploads and downloads in a browser with the code of docs/clients.md. Page, API and files have different origins.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';

@@ -1,4 +1,4 @@
-// GraphQL over HTTP, tested with the audits of the reference implementation.
+// Tests of GraphQL over HTTP with the audits of graphql-http, the reference implementation.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';

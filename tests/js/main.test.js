@@ -1,4 +1,4 @@
-// The usual operations of a chat app, on a server without configuration.
+// Tests of the usual operations of a chat app, on a server without configuration.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -125,7 +125,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
     assert.equal((await listener.inbox.next()).__typename, 'CaughtUp');
     await alice.send(conversation, 'between us');
     await assert.rejects(eve.send(conversation, 'me too'), { code: 'NOT_FOUND' });
-    // Events are delivered in order, so an event about the message would arrive before this one.
+    // Events are delivered in order, so an event for the message would arrive before this event.
     await bob.openConversationWith(eve);
     assert.equal((await listener.inbox.next()).__typename, 'ConversationAdded');
   });

@@ -1,4 +1,4 @@
-// Two nodes with one Postgres and one Redis look like one server to clients.
+// Tests of two nodes with one Postgres and one Redis: for clients they behave like one server.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Raw messages of the WebSocket subprotocols, continued: the older subprotocol, fresh tokens and limits.
+// Tests with raw messages of the WebSocket subprotocols: the older subprotocol, fresh tokens and limits.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -78,7 +78,7 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.send({ type: 'complete', id: '1' });
     socket.send({ type: 'complete', id: 'never there' });
     await alice.send(conversation, 'unheard');
-    // The next message must be the answer to this ping.
+    // The next message must be the pong for this ping.
     socket.send({ type: 'ping', payload: { last: true } });
     assert.deepEqual(await socket.next(), { type: 'pong', payload: { last: true } });
     socket.close();
@@ -146,7 +146,7 @@ describe('the limits of a socket', { concurrency: true }, () => {
 
   test('operations above the rate are rejected with retryAfter', async () => {
     const socket = await RawSocket.init(strict);
-    // The rate allows a burst of four operations, and then one every 250 ms.
+    // The rate allows a burst of four operations, and then one operation every 250 ms.
     let id = 0;
     let answer;
     do {

@@ -1,4 +1,4 @@
-// Raw messages of graphql-transport-ws. PROTOCOL.md of the npm package graphql-ws specifies it.
+// Tests with raw messages of graphql-transport-ws, which PROTOCOL.md of the npm package graphql-ws specifies.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -195,7 +195,7 @@ describe('an acknowledged connection', { concurrency: true }, () => {
       assert.deepEqual([type, id], ['error', '1'], query);
       assert.deepEqual(payload.map((error) => error.extensions.code), [code], query);
     }
-    // The id can be reused, because each error has ended its operation.
+    // The id can be used again, because each error has ended the operation with this id.
     socket.subscribe('1', VERSION);
     assert.match((await socket.next()).payload.data.serverInfo.version, /^\d+\.\d+\.\d+/);
     assert.deepEqual(await socket.next(), { type: 'complete', id: '1' });

@@ -1,4 +1,4 @@
-// Starts the built binary as a child process, with its directory and database.
+// Starts the built binary as a child process, with a new directory and database.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -14,7 +14,7 @@ import { withTimeout } from './support.mjs';
 
 const run = promisify(execFile);
 
-/** How long a start may take. The first start creates a database cluster. */
+/** Maximum time of a start. Long, because the first start creates a database cluster. */
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 
@@ -22,10 +22,10 @@ const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'par
 export const BINARY =
   process.env.PARLANCE_BIN || join(process.env.CARGO_TARGET_DIR || join(cache, 'target'), 'debug', 'parlance');
 
-/** The cheapest password hashes that the settings allow, and no DRAIN_DELAY, because there are no load balancers. */
+/** Settings for fast tests: the cheapest allowed password hashes, and no DRAIN_DELAY, as there is no load balancer. */
 const QUICK = { PASSWORD_MEMORY_KIB: '19456', PASSWORD_PASSES: '2', DRAIN_DELAY: '0' };
 
-/** Starts a server with default settings in a new directory. It runs its own Postgres. */
+/** Starts a server with default settings in a new directory. The server runs a private Postgres. */
 export async function startUnconfigured(env = {}) {
   return startServer({ dir: await freshDirectory(), env });
 }
@@ -65,7 +65,7 @@ export class Server {
 
   async start() {
     const settings = { ...this.env, LISTEN_ADDR: `127.0.0.1:${this.port}` };
-    // Flags, because the constants that tests change have no variables.
+    // Uses flags, because hidden settings, which tests change, have no environment variables.
     const flags = Object.entries(settings).map(([name, value]) => `${flagOf(name)}=${value}`);
     const child = launch(['serve', ...flags], { dir: this.dir });
     this.child = child;
@@ -96,7 +96,7 @@ export class Server {
     this.child.process.kill(name);
   }
 
-  /** Lines of the log that contain errors or panics. */
+  /** The lines of the log that contain errors or panics. */
   get errors() {
     return this.child?.stderr.filter((line) => /panicked|ERROR/.test(line)) ?? [];
   }
@@ -105,32 +105,32 @@ export class Server {
     return Boolean(this.child) && !this.child.ended;
   }
 
-  /** The pid in the pid file of the private Postgres, or undefined if it does not run. */
+  /** Reads the pid in the pid file of the private Postgres. Resolves to undefined if Postgres does not run. */
   async postgresPid() {
     const file = await readFile(join(this.dir, '.parlance', 'postgres', 'postmaster.pid'), 'utf8').catch(() => '');
     return Number(file.split('\n')[0]) || undefined;
   }
 }
 
-/** The flag of a setting: `--listen-addr` for LISTEN_ADDR. */
+/** Returns the flag of a setting, such as `--listen-addr` for LISTEN_ADDR. */
 export const flagOf = (name) => `--${name.toLowerCase().replaceAll('_', '-')}`;
 
 /**
- * Starts the binary in a directory, with these settings and without those of the environment.
- * `exited` resolves to the exit code and signal after all output is read.
+ * Starts the binary in a directory with these settings. Does not pass on settings from the environment.
+ * The returned `exited` resolves to the exit code and signal after all output is read.
  */
 export function launch(args, { dir, env = {} }) {
   const { PATH, HOME, TMPDIR, LANG } = process.env;
   const child = spawn(BINARY, args, {
     cwd: dir,
-    // All users of a test share one address.
+    // Rate limits are off, because all users of a test share one address.
     env: { PATH, HOME, TMPDIR, LANG, RATE_LIMITS: 'off', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const launched = { process: child, ended: false, stdout: [], stderr: [] };
   const readers = { stdout: createInterface(child.stdout), stderr: createInterface(child.stderr) };
   for (const [name, reader] of Object.entries(readers)) reader.on('line', (line) => launched[name].push(line));
-  /** Resolves when a line of stdout matches. */
+  /** Returns a promise that resolves when a line of stdout matches. */
   launched.seen = (pattern) =>
     new Promise((resolve) => {
       const check = (line) => pattern.test(line) && resolve();
@@ -147,8 +147,8 @@ export function launch(args, { dir, env = {} }) {
 let lastPort = 20_000 + ((process.pid * 16) % 12_000);
 
 /**
- * Returns a free port below the ephemeral ports of the system, so that no other program takes the port of a server that
- * restarts. Each test file is a process and starts at a different port.
+ * Returns a free port below the ephemeral ports of the system, so that no other program gets the port of a server while
+ * the server restarts. Each test file is a separate process and begins its search at a different port.
  */
 export async function freePort() {
   for (;;) {
@@ -216,6 +216,6 @@ function killIfRunning(server, postgresPid) {
   }
 }
 
-/** The test runner may end this file without calling `after`. On SIGTERM a server also stops its Postgres. */
+// The test runner may end this file without calling `after`. On SIGTERM a server also stops its private Postgres.
 process.on('exit', () => servers.forEach((server) => server.running && server.signal('SIGTERM')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));

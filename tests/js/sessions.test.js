@@ -1,4 +1,4 @@
-// When a session ends, its sockets on all nodes close.
+// Tests of the end of a session: its sockets on all nodes close.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';

@@ -1,4 +1,4 @@
-// A server with an invalid setting does not start, and prints one line that says how to fix it.
+// Tests of invalid settings: the server does not start, and prints one line that says how to correct the setting.
 
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ before(async () => {
   [server] = await startNodes({ LOG_FORMAT: 'json' });
 });
 
-/** Starts a server that must fail because of a setting. Returns the line that it prints. */
+/** Starts a server that must exit because of a setting. Returns the line that the server prints. */
 async function refusal({ env, args = [], dir }) {
   const child = launch(['serve', ...args], { dir: dir ?? (await freshDirectory()), env });
   const { code } = await withTimeout(child.exited, 'the exit');

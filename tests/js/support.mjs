@@ -8,7 +8,7 @@ import { setTimeout as later } from 'node:timers/promises';
 import { createClient, GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import WebSocket from 'ws';
 
-/** How long a test waits for something before it fails. Long enough for a machine under load. */
+/** Maximum time that a test waits for a condition before it fails. Long enough for a machine under load. */
 const TIMEOUT_MS = 30_000;
 /** Pause between two connection attempts. A real app should use the default of graphql-ws, which is exponential. */
 const BACKOFF_MS = 50;
@@ -29,11 +29,11 @@ export const INBOX = `
   }`;
 
 /**
- * Follows the viewer's inbox across reconnects: graphql-ws reconnects by itself, and each time the subscription resumes
- * after the last event passed to `onEvent`. A web app can copy this function.
+ * Subscribes to the viewer's inbox, also across reconnects: graphql-ws reconnects by itself, and then the subscription
+ * resumes after the last event that was passed to `onEvent`. A web app can copy this function.
  *
- * `url` is an address, or a function that returns one for each attempt. `token` returns a valid access token. `options`
- * are passed to graphql-ws.
+ * `url` is an address, or a function that returns an address for each attempt. `token` returns a valid access token.
+ * `options` are passed to graphql-ws.
  */
 export function follow({ url, token, after = null, onEvent, onEnd = () => {}, options = {} }) {
   let cursor = after;
@@ -46,7 +46,7 @@ export function follow({ url, token, after = null, onEvent, onEnd = () => {}, op
     ...options,
   });
   const variables = {
-    // graphql-ws serializes the variables for each connection, and then reads the current cursor.
+    // graphql-ws serializes the variables for each connection, so this getter returns the cursor at that time.
     get after() {
       return cursor;
     },
@@ -63,11 +63,11 @@ export function follow({ url, token, after = null, onEvent, onEnd = () => {}, op
       complete: onEnd,
     },
   );
-  // Disposing fails if the connection was never opened, which is fine.
+  // `dispose` rejects if the connection was never opened. This error is ignored.
   return { cursor: () => cursor, stop: () => client.dispose().catch(() => {}) };
 }
 
-/** Calls `follow` and records its events, so that a test can wait for them. The connection can be cut. */
+/** Calls `follow` and records its events, so that a test can wait for them. A test can also cut the connection. */
 export function listen(person, { url = person.server.socketUrl, token = () => person.token, after, ...options } = {}) {
   const inbox = new Mailbox(`${person.username}'s inbox`);
   const closes = new Mailbox(`the closes of ${person.username}'s socket`);
@@ -93,7 +93,7 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
     ...following,
     inbox,
     closes,
-    /** Cuts the connection without a close frame. Resolves when the client notices. */
+    /** Cuts the connection without a close frame. Resolves when the client has noticed the cut. */
     async cut() {
       const closed = once(socket, 'close');
       socket.terminate();
@@ -102,11 +102,11 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
   };
 }
 
-/** Clients that would otherwise reconnect without end. */
+/** Clients to stop after the tests, because otherwise they would reconnect without end. */
 const listeners = [];
 afterAll(() => Promise.all(listeners.map(({ stop }) => stop())));
 
-/** A queue of received items that a test can wait for. */
+/** A queue of received items. A test can wait for the next item. */
 export class Mailbox {
   #read = 0;
   #ended = false;
@@ -122,7 +122,7 @@ export class Mailbox {
     this.#wake();
   }
 
-  /** Ends the queue. Waiting for further items fails with this reason. */
+  /** Ends the queue. When a test then waits for a further item, an error with this reason is thrown. */
   end(reason = 'it was completed') {
     this.#ended = reason;
     this.#wake();
@@ -173,7 +173,7 @@ export async function withTimeout(promise, what, timeout = TIMEOUT_MS) {
   }
 }
 
-/** A promise, and the function that resolves it. */
+/** Returns a promise and the function that resolves it. */
 export function gate() {
   let open;
   const opened = new Promise((resolve) => (open = resolve));
@@ -334,10 +334,10 @@ export class RawSocket {
   }
 }
 
-/** `n` message bodies that start with `prefix`. */
+/** Returns `n` message bodies that start with `prefix`. */
 export const bodies = (prefix, n) => Array.from({ length: n }, (_, i) => `${prefix} ${i + 1}`);
 
-/** 1, 2, 3, … */
+/** Returns the numbers from 1 to `n`. */
 export const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
 
 /** Asserts that no durable event was delivered twice. Each event has a unique cursor. */

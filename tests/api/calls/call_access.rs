@@ -1,4 +1,4 @@
-//! Tokens for a call's room on a LiveKit server: their claims, and which devices get one.
+//! Tokens for a call's room on a LiveKit server: their claims, and which devices get a token.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -33,7 +33,7 @@ async fn access(user: &User, call: &str) -> Answer {
     user.call("query ($id: ID!) { callAccess(callId: $id) { url token expiresAt } }", json!({"id": call})).await
 }
 
-/// The claims of a token. Panics if the signature is wrong.
+/// Returns the claims of a token. Panics if the signature is wrong.
 fn claims(token: &Value) -> Value {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_required_spec_claims(&["iss", "sub", "nbf", "exp"]);
@@ -75,7 +75,7 @@ async fn a_token_has_the_claims_that_livekit_requires() {
 }
 
 #[tokio::test]
-async fn only_devices_in_the_call_get_a_token() {
+async fn only_devices_in_the_call_get_a_livekit_token() {
     let node = node().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &ada.username, PASSWORD).await;
@@ -105,9 +105,9 @@ async fn call_access_is_null_without_livekit() {
     assert_eq!(access(&ada, &call).await.data(), json!({"callAccess": null}));
 }
 
-/// A mesh call, in which each device sends to every other one, has room for eight devices.
+/// In a mesh call each device sends to every other device. By default a mesh call admits eight devices.
 #[tokio::test]
-async fn a_livekit_call_has_room_for_more_devices_than_a_mesh() {
+async fn a_livekit_call_admits_more_devices_than_a_mesh_call() {
     let node = node().await;
     let ada = node.register("ada").await;
     let mut others = Vec::new();

@@ -1,12 +1,12 @@
-//! Events for devices that are out of a call because their user was removed, left the group or deleted the account.
+//! Events for devices that have left a call because their user was removed, left the group or deleted the account.
 
 use serde_json::{Value, json};
 
 use crate::support::{CallEvents, Node, PASSWORD, PATIENCE, User, within};
 
-/// The events tell the devices to stop media and rings. They no longer show the conversation.
+/// Because of these events the devices stop media and rings. The events do not show the conversation.
 #[tokio::test]
-async fn removed_users_receive_the_end_of_their_call_or_ring() {
+async fn removed_users_receive_the_end_of_the_call_or_ring() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (eve, fay) = (node.register("eve").await, node.register("fay").await);
@@ -33,9 +33,10 @@ async fn removed_users_receive_the_end_of_their_call_or_ring() {
     assert_eq!(next_without_conversation(&mut his, "CallLeft").await["participant"]["sessionId"], bob.session.as_str());
 }
 
-/// The other devices must close their peer connections. The event names only the session: its user no longer exists.
+/// The other devices must close their peer connections. The event contains only the session id, because the user no
+/// longer exists.
 #[tokio::test]
-async fn other_devices_receive_call_session_gone_for_a_deleted_account() {
+async fn other_devices_receive_call_session_gone_when_a_participant_deletes_the_account() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Three", &[&bob, &eve]).await;
@@ -65,7 +66,7 @@ async fn other_devices_receive_call_session_gone_for_a_deleted_account() {
     his.expect("CallEnded").await;
 }
 
-/// The next event of this type that hides the conversation of its call.
+/// Waits for the next event of this type whose call has no conversation, and returns it. Skips other events.
 async fn next_without_conversation(events: &mut CallEvents, kind: &str) -> Value {
     within(2 * PATIENCE, kind, async {
         loop {

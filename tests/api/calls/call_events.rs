@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
 
-/// A new subscription, as of a phone that a push wakes, and a resumed inbox both leave out rings that are over.
+/// A phone that a push notification wakes opens a new subscription. Neither this subscription nor a resumed inbox
+/// delivers the `CallRinging` of a call that no longer rings.
 #[tokio::test]
-async fn late_subscribers_receive_only_the_rings_of_ringing_calls() {
+async fn late_subscribers_receive_only_rings_of_calls_that_still_ring() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -27,7 +28,7 @@ async fn late_subscribers_receive_only_the_rings_of_ringing_calls() {
     assert_eq!(rung(&missed), [call.as_str()]);
     let ended = missed.iter().filter(|event| event["__typename"] == "CallEnded").count();
     assert_eq!(ended, 1);
-    // The same holds when a rendering of the ring is cached.
+    // A resumed inbox also leaves out the ring if a rendering of the event is cached.
     bob.accept_call(&call).await.data();
     assert_eq!(rung(&tablet.inbox_after(cursor.as_deref()).await.missed().await), Vec::<Value>::new());
     let mut events = tablet.call_events().await;
@@ -37,7 +38,7 @@ async fn late_subscribers_receive_only_the_rings_of_ringing_calls() {
 
 /// A page that was reloaded, or whose socket broke, restores its calls from `CallsCaughtUp`.
 #[tokio::test]
-async fn a_subscription_begins_with_the_ringing_and_the_current_call() {
+async fn a_call_subscription_begins_with_the_ringing_calls_and_the_current_call() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -49,7 +50,7 @@ async fn a_subscription_begins_with_the_ringing_and_the_current_call() {
     let mut rung = bob.call_events().await;
     assert_eq!(rung.caught_up["ringing"], json!([{"id": call}]));
     assert_eq!(rung.expect("CallRinging").await["call"]["id"], call.as_str());
-    // The caller is in the call while it rings.
+    // While the call rings, it is the current call of the caller.
     assert_eq!(ada.call_events().await.caught_up["current"]["id"], call.as_str());
 
     bob.accept_call(&call).await.data();
@@ -61,7 +62,7 @@ async fn a_subscription_begins_with_the_ringing_and_the_current_call() {
         assert_eq!(caught_up["current"]["id"], call.as_str());
         assert_eq!(sessions(&caught_up["current"]), [ada.session.as_str(), bob.session.as_str()]);
     }
-    // For another device of Bob it is not the current call, but `viewer.call` shows it.
+    // On Bob's other device the call is not the current call, but `viewer.call` shows it.
     assert_eq!(tablet.call_events().await.caught_up, nothing);
     assert_eq!(tablet.current_call().await["id"], call.as_str());
     assert_eq!(eve.current_call().await, Value::Null);
@@ -70,9 +71,9 @@ async fn a_subscription_begins_with_the_ringing_and_the_current_call() {
     assert_eq!((ada.current_call().await, tablet.current_call().await), (Value::Null, Value::Null));
 }
 
-/// A call that ends during a subscribe is either absent from `CallsCaughtUp`, or `CallEnded` follows.
+/// If a call ends while a device subscribes, `CallsCaughtUp` does not contain the call, or `CallEnded` follows.
 #[tokio::test]
-async fn no_change_is_lost_between_the_initial_state_and_live_events() {
+async fn no_call_change_is_lost_between_the_initial_state_and_live_events() {
     let node = Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000");
     let node = node.start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -81,8 +82,8 @@ async fn no_change_is_lost_between_the_initial_state_and_live_events() {
     for round in 0..50_u64 {
         let call = ada.start_call(&direct).await.call_id();
         bob.accept_call(&call).await.data();
-        // Both take some milliseconds. The delay of each varies by round, so that the call ends at every moment of the
-        // subscribe.
+        // Subscribing and leaving take some milliseconds. The delays before both change with each round, so that the
+        // call ends at different moments of subscribing.
         let after = |start: u64| tokio::time::sleep(Duration::from_millis(start * 2));
         let subscribe = async {
             after(25_u64.saturating_sub(round)).await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
 
-/// A decline stops the ring on all devices of that user only.
+/// A decline stops the ring on all devices of the user who declines, but not for other users.
 #[tokio::test]
 async fn a_group_call_keeps_ringing_for_others_after_a_decline() {
     let node = Node::start().await;
@@ -47,7 +47,7 @@ async fn a_group_call_is_declined_when_all_callees_have_declined() {
     assert_eq!(ada.accept_call(&call).await.conflict(), "CALL_OVER");
 }
 
-/// Eight devices are the default limit. Each newcomer gets the list of sessions to send offers to.
+/// The default limit is eight devices. Each device that joins gets the list of sessions to which it must send offers.
 #[tokio::test]
 async fn a_mesh_call_refuses_the_ninth_device() {
     let node = Node::start().await;
@@ -77,7 +77,7 @@ async fn a_mesh_call_refuses_the_ninth_device() {
 }
 
 #[tokio::test]
-async fn settings_limit_mesh_calls_and_the_size_of_groups_with_calls() {
+async fn settings_limit_the_devices_of_a_mesh_call_and_the_size_of_groups_with_calls() {
     let node = Node::build().flag("--call-max-mesh=2").flag("--call-max-group-size=3").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Three", &[&bob, &eve]).await;
@@ -95,7 +95,7 @@ async fn settings_limit_mesh_calls_and_the_size_of_groups_with_calls() {
     assert_eq!(ada.accept_call("cal_x").await.violations(), ["callId"]);
 }
 
-/// Each join and each leave sends events to all participants, so joins are rate limited.
+/// Joins have a rate limit, because each join and each leave sends events to all participants.
 #[tokio::test]
 async fn call_joins_per_minute_are_limited() {
     let node = Node::build().flag("--call-joins-per-minute=3").start_alone().await;
@@ -116,7 +116,7 @@ async fn call_joins_per_minute_are_limited() {
 
 /// A decline does not count against the limit of joins, and the user who declined cannot leave the call.
 #[tokio::test]
-async fn a_declined_call_does_not_count_as_joined() {
+async fn a_decline_does_not_count_as_a_join() {
     let node = Node::build().flag("--call-joins-per-minute=2").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Not now", &[&bob, &eve]).await;

@@ -1,4 +1,4 @@
-//! Concurrent call mutations: one takes effect, and the caller of the other learns the outcome.
+//! Concurrent call mutations: one takes effect, and the other returns the resulting state or an error.
 
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn when_two_devices_accept_at_once_only_one_joins() {
         assert_eq!(lost.conflict(), "ON_ANOTHER_DEVICE");
         wins[winner] += 1;
         ada.leave_call(&call).await.data();
-        // There is one CallAnswered, with the session of the winner.
+        // Only one CallAnswered is delivered, with the session of the device that joined.
         let events = heard.up_to("CallEnded").await;
         let answers = events.iter().filter(|event| event["__typename"] == "CallAnswered");
         let sessions: Vec<_> = answers.map(|event| &event["participant"]["sessionId"]).collect();
@@ -65,7 +65,7 @@ async fn a_concurrent_answer_and_cancel_have_the_same_outcome_for_both_sides() {
         let kinds: Vec<_> = told[0].iter().map(|(kind, ..)| kind.as_str()).collect();
         assert_eq!(told[0].last().unwrap().2, reason);
         if accepted.body.get("errors").is_none() {
-            // The answer came first, then the caller left.
+            // The call was answered before the caller left.
             assert_eq!(reason, "HUNG_UP");
             assert_eq!(kinds, ["CallAnswered", "CallLeft", "CallEnded"]);
             answered += 1;
@@ -80,7 +80,7 @@ async fn a_concurrent_answer_and_cancel_have_the_same_outcome_for_both_sides() {
     assert_eq!(data["conversation"]["lastMessage"]["number"], TIMES, "each call has one SYSTEM message");
 }
 
-/// The events of a call up to its end, without CallRinging: type, session and end reason of each.
+/// Receives events up to CallEnded, and returns the type, session and end reason of each event except CallRinging.
 async fn events_until_end(events: &mut CallEvents) -> Vec<(String, Value, Value)> {
     let received = events.up_to("CallEnded").await;
     let without_rings = received.iter().filter(|event| event["__typename"] != "CallRinging");
@@ -110,9 +110,10 @@ async fn two_users_who_call_each_other_at_once_are_in_one_call() {
     }
 }
 
-/// Users of two groups start calls at once, and leave them at once. No user is in two calls, and every call ends.
+/// Users of two groups start calls at the same time, and then leave the calls at the same time. No user is in two
+/// calls, and every call ends.
 #[tokio::test]
-async fn concurrent_starts_in_two_groups_put_no_user_in_two_calls() {
+async fn concurrent_call_starts_in_two_groups_put_no_user_in_two_calls() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let mut users = Vec::new();

@@ -1,4 +1,4 @@
-//! Call signals: they reach exactly the addressed device, in order, or the sender gets an error.
+//! Call signals: a signal reaches exactly the addressed device, in order, or the sender gets an error.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const OFFER: &str =
     "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=x: \"quoted\" \u{e9} \\n\r\n";
 const CANDIDATE: &str = "candidate:842163049 1 udp 1677729535 203.0.113.7 50000 typ srflx raddr 0.0.0.0 rport 0";
 
-/// Ada and Bob in a call.
+/// Two users, Ada and Bob, in one call.
 struct Scene {
     node: Node,
     ada: User,
@@ -28,7 +28,7 @@ async fn scene(node: Node) -> Scene {
     Scene { node, ada, bob, call }
 }
 
-/// The candidate of the next signal.
+/// Waits for the next signal and returns its candidate.
 async fn candidate(events: &mut CallEvents) -> String {
     let event = events.expect("CallSignalReceived").await;
     event["signal"]["candidate"]["candidate"].as_str().unwrap().to_owned()
@@ -73,7 +73,7 @@ async fn signals_arrive_unchanged() {
     drop(node);
 }
 
-/// Neither other devices of the user, nor inboxes, nor other participants of the call get the signals.
+/// Signals are not delivered to other devices of the user, to inboxes, or to other participants of the call.
 #[tokio::test]
 async fn signals_reach_only_the_addressed_device() {
     let node = Node::start().await;
@@ -103,7 +103,7 @@ async fn signals_reach_only_the_addressed_device() {
 }
 
 #[tokio::test]
-async fn signals_between_nodes_keep_their_order_both_ways() {
+async fn signals_between_two_nodes_arrive_in_order_in_both_directions() {
     let database = TestDatabase::new().await;
     let build = async || {
         let node = Node::build().flag("--call-signals-per-second=1000").redis(&database.name).await;
@@ -123,7 +123,7 @@ async fn signals_between_nodes_keep_their_order_both_ways() {
     }
 }
 
-/// A phone that a push has woken may accept the call before it subscribes.
+/// A phone that a push notification wakes may accept the call before it subscribes.
 #[tokio::test]
 async fn signals_wait_for_a_device_that_has_not_subscribed_yet() {
     let Scene { node, ada, bob, call } = scene(Node::start().await).await;
@@ -158,7 +158,7 @@ async fn a_signal_sent_into_a_dead_socket_is_delivered_again() {
     let mut dead = bob.call_events().await;
     ada.send_candidate(&call, &bob, CANDIDATE).await.data();
     assert_eq!(candidate(&mut dead).await, CANDIDATE);
-    // A long time, but shorter than the ping interval, so the server does not know yet that the socket is dead.
+    // This wait is shorter than the ping interval, so the server does not know yet that the socket is dead.
     tokio::time::sleep(Duration::from_secs(22)).await;
     assert_eq!(candidate(&mut bob.call_events().await).await, CANDIDATE);
     drop((node, dead));
@@ -178,7 +178,7 @@ async fn pending_signals_are_limited_in_number_and_expire() {
     }
     let full = ada.send_candidate(&call, &bob, &numbered(3)).await;
     assert_eq!(limit(&full), "CALL_MAX_PENDING_SIGNALS");
-    // The limit counts per recipient, so the other direction has room.
+    // The limit applies to each recipient, so signals in the other direction are accepted.
     bob.send_candidate(&call, &ada, CANDIDATE).await.data();
     // Expired signals make room for new ones.
     eventually("the signals expire", async || {
@@ -192,7 +192,7 @@ async fn pending_signals_are_limited_in_number_and_expire() {
     drop(node);
 }
 
-/// 128 KiB have room for two descriptions of the maximum size.
+/// The limit of this test is 128 KiB: two descriptions of the maximum size.
 #[tokio::test]
 async fn pending_signals_are_limited_in_bytes() {
     let node = Node::build().flag("--call-max-pending-bytes=131072").start_alone().await;
@@ -203,7 +203,7 @@ async fn pending_signals_are_limited_in_bytes() {
     }
     let full = ada.send_candidate(&call, &bob, CANDIDATE).await;
     assert_eq!(limit(&full), "CALL_MAX_PENDING_BYTES");
-    // The limit counts per recipient, so the other direction has room.
+    // The limit applies to each recipient, so signals in the other direction are accepted.
     bob.send_offer(&call, &ada, &large).await.data();
     drop(node);
 }
@@ -213,7 +213,7 @@ async fn pending_signals_are_limited_in_bytes() {
 async fn many_pending_signals_arrive_once_and_in_order() {
     let node = Node::build().flag("--call-signals-per-second=1000").start_alone().await;
     let Scene { node, ada, bob, call } = scene(node).await;
-    // Exactly two full pages.
+    // 64 signals fill exactly two pages.
     for number in 0..64 {
         ada.send_candidate(&call, &bob, &numbered(number)).await.data();
     }
@@ -279,7 +279,7 @@ async fn malformed_descriptions_and_candidates_are_refused() {
     {
         assert_eq!(ada.send_signal(&call, &bob, description(kind, text)).await.violations(), [sdp], "{text:.20}");
     }
-    // The maximum size is accepted.
+    // A description of the maximum size is accepted.
     ada.send_signal(&call, &bob, description("OFFER", &long[..64 * 1024])).await.data();
     let full = |field: &str, value: Value| {
         let mut candidate = json!({"candidate": CANDIDATE});
@@ -308,7 +308,7 @@ async fn malformed_descriptions_and_candidates_are_refused() {
 }
 
 #[tokio::test]
-async fn signals_are_deleted_when_their_sender_or_recipient_leaves() {
+async fn signals_are_deleted_when_the_sender_or_recipient_leaves_the_call() {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]
@@ -326,7 +326,7 @@ async fn signals_are_deleted_when_their_sender_or_recipient_leaves() {
         from.send_offer(&call, to, OFFER).await.data();
     }
     bob.leave_call(&call).await.data();
-    // A device that rejoins gets no signals from before.
+    // A device that rejoins gets no signals that were sent before it rejoined.
     bob.accept_call(&call).await.data();
     let mut events = bob.call_events().await;
     eve.send_candidate(&call, &bob, CANDIDATE).await.data();

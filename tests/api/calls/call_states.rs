@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::calls::patient_node;
 use crate::support::{PASSWORD, User};
 
-/// The result of a step: a call state with its end reason, or an error code.
+/// The result of a mutation: a call state with its end reason, or an error code.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Is(&'static str, Option<&'static str>),
@@ -28,7 +28,8 @@ fn ended(reason: &'static str) -> Outcome {
     Is("ENDED", Some(reason))
 }
 
-/// A table of results: each device starts, accepts, declines and leaves a direct call in each state.
+/// In each state of a direct call, each device tries to start, accept, decline and leave the call. `table` has the
+/// expected results.
 #[tokio::test]
 async fn call_mutations_have_the_expected_result_in_each_state_for_each_device() {
     let node = patient_node().await;
@@ -77,7 +78,7 @@ async fn call_mutations_have_the_expected_result_in_each_state_for_each_device()
                     Fails(code) => assert_eq!(answer.code(), code, "{place}"),
                     Conflicts(reason) => assert_eq!(answer.conflict(), reason, "{place}"),
                 }
-                // Ends the call, so that the next step begins without one.
+                // Ends the call, so that the next case begins without a call.
                 for device in devices {
                     if let Some(id) = device.call_in(&direct).await["id"].as_str() {
                         device.leave_call(id).await;

@@ -1,4 +1,4 @@
-//! Timeouts of calls: unanswered rings end and absent devices leave, whichever node dies.
+//! Timeouts of calls: unanswered calls end and absent devices leave the call, even if a node dies.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ async fn end(events: &mut CallEvents) -> String {
 }
 
 #[tokio::test]
-async fn an_unanswered_call_is_missed() {
+async fn an_unanswered_call_ends_as_missed() {
     let node = Node::build().flag("--call-ring-timeout=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -41,15 +41,15 @@ async fn an_unanswered_call_is_missed() {
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
     assert_eq!(bob.accept_call(&call).await.conflict(), "CALL_OVER");
     assert_eq!(bob.system_events(&direct).await[0][3], "Missed video call");
-    // A call of a blocked caller, which rings for no user, is missed too.
+    // The call of a blocked caller rings for no user, and also ends as MISSED.
     let query = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
     bob.query(query, json!({"id": ada.id})).await;
     ada.start_call(&direct).await.data();
     assert_eq!(end(&mut hers).await, "MISSED");
 }
 
-/// A call of a blocked caller rings for no user, so no CallRinging event wakes the nodes. They find it by polling, even
-/// if the tail polls rarely.
+/// A call of a blocked caller rings for no user, so no CallRinging event notifies the nodes. The nodes find the call by
+/// polling the calls, even if the tail polls rarely.
 #[tokio::test]
 async fn a_connected_caller_who_is_blocked_does_not_count_as_absent() {
     let database = TestDatabase::new().await;
@@ -60,13 +60,13 @@ async fn a_connected_caller_who_is_blocked_does_not_count_as_absent() {
     bob.query(query, json!({"id": ada.id})).await;
     let _connected = ada.call_events().await;
     ada.start_call(&direct).await.data();
-    // Longer than the absence timeout.
+    // Waits longer than the absence timeout.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let seen = "UPDATE call_participants SET seen_at = seen_at WHERE seen_at > now() - interval '2 seconds'";
     assert_eq!(sql_query(seen).execute(&mut database.connection().await).await.unwrap(), 1);
 }
 
-/// An answered call continues. After the ring timeout it stops ringing for the others.
+/// An answered call continues after the ring timeout, but stops ringing for users who have not answered.
 #[tokio::test]
 async fn the_ring_timeout_of_an_answered_group_call_ends_only_the_ring() {
     let node = Node::build().flag("--call-ring-timeout=1").start_alone().await;
@@ -84,7 +84,7 @@ async fn the_ring_timeout_of_an_answered_group_call_ends_only_the_ring() {
     rung.expect("CallAnswered").await;
     let silenced = rung.expect("CallEnded").await;
     assert_eq!((&silenced["call"]["id"], &silenced["call"]["state"]), (&json!(id), &json!("ONGOING")));
-    // A subscription after the timeout gets no ring of this call, but the ring of the next one.
+    // A subscription after the timeout gets no ring of this call, but gets the ring of the next call.
     let mut late = eve.call_events().await;
     let direct = ada.open_direct(&eve).await;
     ada.leave_call(id).await.data();
@@ -95,7 +95,7 @@ async fn the_ring_timeout_of_an_answered_group_call_ends_only_the_ring() {
 }
 
 #[tokio::test]
-async fn an_unanswered_call_is_missed_after_its_node_has_died() {
+async fn an_unanswered_call_ends_as_missed_after_the_node_that_started_it_has_died() {
     let database = TestDatabase::new().await;
     let flags = ["--call-ring-timeout=2"];
     let (one, two) = (node(&database, &flags).await, node(&database, &flags).await);
@@ -111,7 +111,7 @@ async fn an_unanswered_call_is_missed_after_its_node_has_died() {
 }
 
 #[tokio::test]
-async fn a_device_without_a_connection_leaves_after_the_absence_timeout() {
+async fn a_device_without_a_connection_leaves_the_call_after_the_absence_timeout() {
     let database = TestDatabase::new().await;
     let flags = ["--call-absence-timeout=2"];
     let (one, two) = (node(&database, &flags).await, node(&database, &flags).await);
@@ -126,7 +126,7 @@ async fn a_device_without_a_connection_leaves_after_the_absence_timeout() {
     // A device that reconnects in time, through any node, stays in the call.
     drop(his);
     let his = bob.on(&one).call_events().await;
-    // Longer than the absence timeout.
+    // Waits longer than the absence timeout.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 3);
 
@@ -134,7 +134,7 @@ async fn a_device_without_a_connection_leaves_after_the_absence_timeout() {
     drop(others);
     assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], eve.session.as_str());
     let took = began.elapsed();
-    // Never before the timeout, and at most a sixth of it and two seconds later.
+    // The device never leaves before the timeout, and at most a sixth of the timeout plus two seconds later.
     let timeout = Duration::from_secs(2);
     let promised = timeout + timeout / 6 + Duration::from_secs(2);
     assert!((timeout..promised + ALLOWANCE).contains(&took), "{took:?}");
@@ -144,9 +144,9 @@ async fn a_device_without_a_connection_leaves_after_the_absence_timeout() {
     assert!(ada.system_events(&group).await.last().unwrap()[3].as_str().unwrap().ends_with("connection lost"));
 }
 
-/// The connections of both devices end with their node. The other node ends the call.
+/// When the node dies, the connections of both devices end. The other node ends the call.
 #[tokio::test]
-async fn a_call_fails_when_its_node_dies_with_both_connections() {
+async fn a_call_ends_as_failed_when_the_node_with_both_connections_dies() {
     let database = TestDatabase::new().await;
     let flags = ["--call-absence-timeout=2"];
     let (one, two) = (node(&database, &flags).await, node(&database, &flags).await);
@@ -176,18 +176,18 @@ async fn a_call_survives_a_restart_of_all_nodes() {
     bob.accept_call(&call).await.data();
     one.kill();
     drop(sockets);
-    // Longer than the absence timeout.
+    // Waits longer than the absence timeout.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let two = node(&database, &flags).await;
     let (ada, bob) = (ada.on(&two), bob.on(&two));
-    // One device reconnects at once, the other a second later.
+    // The first device reconnects immediately, the second device a second later.
     let mut hers = ada.call_events().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let his = bob.call_events().await;
-    // Longer than the absence timeout since the start of the node.
+    // Waits until the absence timeout since the start of the node has passed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
-    // From now on an absent device leaves the call.
+    // From now on the node removes absent devices from the call.
     drop(his);
     assert_eq!(end(&mut hers).await, "FAILED");
 }
@@ -209,7 +209,7 @@ async fn a_device_whose_session_is_revoked_leaves_its_call() {
 }
 
 /// The client has lost its network: packets of the server are dropped and not acknowledged. An event stream has no
-/// pings that would show this.
+/// pings that would reveal the loss.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_device_whose_event_stream_has_lost_its_network_leaves_the_call() {
@@ -226,7 +226,7 @@ async fn a_device_whose_event_stream_has_lost_its_network_leaves_the_call() {
     let early = tokio::time::timeout(Duration::from_secs(3), hers.next()).await;
     assert!(early.is_err(), "he stays in the call while the stream is open: {early:?}");
     SockRef::from(&stream).attach_filter(&[DROP_ALL]).unwrap();
-    // By default TCP would retransmit for about 15 minutes.
+    // The server must notice the loss itself, because by default TCP retransmits for about 15 minutes.
     let left = hers.expect("CallLeft").await;
     assert_eq!(left["participant"]["sessionId"], bob.session.as_str());
     assert_eq!(end(&mut hers).await, "FAILED");

@@ -1,10 +1,10 @@
-//! Call mutations: their results, their refusals, and which devices receive which events.
+//! Call mutations: results, errors, and which devices receive which events.
 
 use serde_json::{Value, json};
 
 use crate::support::{Inbox, Node, PASSWORD, User, call_sessions as sessions};
 
-/// A node with limits on call starts and joins that are too high for a test to reach.
+/// Starts a node with limits on call starts and joins that no test reaches.
 pub(super) async fn patient_node() -> Node {
     Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000").start_alone().await
 }
@@ -19,7 +19,7 @@ async fn unblock(user: &User, other: &User) {
     user.query(query, json!({"id": other.id})).await;
 }
 
-/// The types of the next events.
+/// Receives `count` events and returns their types.
 async fn kinds(inbox: &mut Inbox, count: usize) -> Vec<String> {
     let mut kinds = Vec::new();
     for _ in 0..count {
@@ -28,7 +28,7 @@ async fn kinds(inbox: &mut Inbox, count: usize) -> Vec<String> {
     kinds
 }
 
-/// Checks that the next event is a message that is sent now.
+/// Sends a message, and checks that its event is the next event of the inbox.
 async fn expect_no_event_before_message(inbox: &mut Inbox, sender: &User, conversation: &str) {
     sender.send(conversation, "the next").await;
     let event = inbox.next().await;
@@ -36,7 +36,7 @@ async fn expect_no_event_before_message(inbox: &mut Inbox, sender: &User, conver
 }
 
 #[tokio::test]
-async fn a_call_rings_is_answered_and_ends_on_all_devices() {
+async fn all_devices_receive_the_ring_the_answer_and_the_end_of_a_call() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -61,7 +61,7 @@ async fn a_call_rings_is_answered_and_ends_on_all_devices() {
     let answered = bob.accept_call(id).await.call();
     assert_eq!(sessions(&answered), [ada.session.as_str(), bob.session.as_str()], "the newcomer is last");
     assert!(answered["answeredAt"].is_string());
-    // The event tells the caller which device answered, and the other device to stop ringing.
+    // The event shows the caller which device answered, and makes the other device of the callee stop ringing.
     for device in [&mut caller, &mut phone, &mut other] {
         let event = device.expect("CallAnswered").await;
         assert_eq!(event["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
@@ -127,14 +127,14 @@ async fn calling_back_while_the_call_rings_joins_the_same_call() {
 }
 
 #[tokio::test]
-async fn a_user_in_a_call_is_busy() {
+async fn a_call_to_a_user_in_another_call_ends_as_busy() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
     let mut hers = bob.call_events().await;
     let call = ada.start_call(&direct).await.call_id();
     hers.expect("CallRinging").await;
-    // A ringing call does not make the callee busy: two calls may ring at once.
+    // A ringing call does not make the callee busy: two calls can ring at the same time.
     let waiting = eve.start_call(&other).await;
     assert_eq!(waiting.clone().call_state(), ("RINGING".to_owned(), Value::Null));
     hers.expect("CallRinging").await;
@@ -149,7 +149,7 @@ async fn a_user_in_a_call_is_busy() {
     // The call ends without a ring.
     hers.expect("CallEnded").await;
     assert_eq!(bob.system_events(&other).await.last().unwrap()[3], "Missed video call, busy");
-    // A user in a call cannot start another one.
+    // A user in a call cannot start another call.
     let answer = bob.start_call(&other).await;
     assert_eq!((answer.conflict(), answer.violations()), ("IN_ANOTHER_CALL", vec!["conversationId"]));
     let group = eve.create_group("All", &[&ada, &bob]).await;
@@ -164,7 +164,7 @@ async fn a_user_in_a_call_is_busy() {
 }
 
 #[tokio::test]
-async fn leaving_a_group_or_being_removed_leaves_its_call() {
+async fn a_user_who_leaves_a_group_or_is_removed_leaves_the_call_of_the_group() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Goodbye", &[&bob, &eve]).await;
@@ -182,9 +182,10 @@ async fn leaving_a_group_or_being_removed_leaves_its_call() {
     assert_eq!(hers.expect("CallEnded").await["call"]["endReason"], "HUNG_UP");
 }
 
-/// Call events show the conversation, so a removed user who resumes gets none, not even for their own decline.
+/// Call events show the conversation, so a removed user who resumes gets no call events, not even the event of the
+/// user's own decline.
 #[tokio::test]
-async fn a_user_removed_while_offline_receives_no_events_of_its_calls() {
+async fn a_user_removed_while_offline_receives_no_call_events_of_the_conversation() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Secret", &[&bob, &eve]).await;
@@ -240,7 +241,7 @@ async fn a_blocked_caller_sees_a_ringing_call_that_rings_for_no_user() {
         assert_eq!(answer.code(), "NOT_FOUND");
     }
     expect_no_event_before_message(&mut inbox, &bob, &group).await;
-    // The blocked caller does not learn whether the blocker is in another call.
+    // The result does not show the blocked caller whether the blocker is in another call.
     let eve = node.register("eve").await;
     let other = eve.open_direct(&ada).await;
     let second = ada.start_call(&other).await.call_id();
@@ -255,11 +256,11 @@ async fn a_blocked_caller_sees_a_ringing_call_that_rings_for_no_user() {
     assert_eq!([&his[0][0], &his[0][1], &his[0][3]].map(|text| text.as_str().unwrap()), told);
     assert_eq!(ada.system_events(&direct).await, Vec::<Value>::new());
 
-    // A call back after the end of the block joins the call that still rings.
+    // When the blocker calls back after the block, she joins the call that still rings.
     let third = bob.start_call(&direct).await.call_id();
     unblock(&ada, &bob).await;
     assert_eq!(ada.start_call(&direct).await.call_id(), third);
-    // A group call rings for both, despite the block.
+    // A group call rings for the blocker too.
     ada.leave_call(&third).await.data();
     block(&ada, &bob).await;
     let mut rings = ada.call_events().await;
@@ -308,9 +309,9 @@ async fn a_block_ends_the_call_with_an_ordinary_end_reason() {
     }
 }
 
-/// Other users can see neither the call, nor that one exists, nor its end.
+/// Other users cannot see the call, its existence or its end.
 #[tokio::test]
-async fn users_outside_the_conversation_learn_nothing_of_a_call() {
+async fn users_outside_the_conversation_cannot_see_a_call() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (direct, other) = (ada.open_direct(&bob).await, ada.open_direct(&eve).await);
@@ -346,7 +347,7 @@ async fn call_starts_per_minute_are_limited() {
     let extensions = &answer.body["errors"][0]["extensions"];
     assert_eq!(extensions["limit"], "CALL_STARTS_PER_MINUTE");
     assert!((1..=60).contains(&extensions["retryAfter"].as_i64().unwrap()), "{extensions}");
-    // An answer is not a start, and each user has an own limit.
+    // `startCall` on a call that exists joins it and is not counted. Each user has a separate limit.
     let call = bob.start_call(&direct).await.call_id();
     assert_eq!(ada.start_call(&direct).await.call_id(), call);
 }

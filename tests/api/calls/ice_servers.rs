@@ -1,4 +1,4 @@
-//! STUN and TURN: the servers and credentials that clients get. coturn, as Debian ships it, checks the credentials.
+//! STUN and TURN: the servers and credentials that clients get. coturn from the Debian package checks the credentials.
 
 use std::net::TcpListener;
 use std::process::{Output, Stdio};
@@ -19,14 +19,14 @@ async fn ice_servers(user: &User) -> Vec<Value> {
     user.query(ICE_SERVERS, json!({})).await["iceServers"].as_array().unwrap().clone()
 }
 
-/// The username and the credential of the only server.
+/// Returns the username and the credential of the first server in the list.
 async fn credentials(user: &User) -> (String, String) {
     let servers = ice_servers(user).await;
     let text = |name: &str| servers[0][name].as_str().unwrap().to_owned();
     (text("username"), text("credential"))
 }
 
-/// The expiry time and the user id in a TURN username.
+/// Parses a TURN username into its expiry time and its user id.
 fn parsed(username: &str) -> (DateTime<Utc>, &str) {
     let (end, user) = username.split_once(':').unwrap();
     (DateTime::from_timestamp(end.parse().unwrap(), 0).unwrap(), user)
@@ -40,7 +40,7 @@ async fn the_list_of_ice_servers_is_empty_by_default() {
 }
 
 #[tokio::test]
-async fn stun_has_no_credentials_and_turn_has_credentials_for_each_user() {
+async fn stun_servers_have_no_credentials_and_turn_servers_have_credentials_for_each_user() {
     let node = Node::build()
         .flag("--stun-urls=stun:one.example:3478,stun:two.example")
         .flag("--turn-urls=turn:one.example:3478?transport=udp,turns:one.example:443?transport=tcp")
@@ -88,7 +88,7 @@ async fn coturn_accepts_valid_credentials_and_refuses_expired_and_forged_ones() 
     let late = coturn.node(Clock::off_by(TimeDelta::hours(-2))).await;
     let eve = late.register("eve").await;
     let (expired, of_expired) = credentials(&eve).await;
-    // Forged ones: a later expiry time, another user, and the credential of another username.
+    // Forged credentials: a later expiry time, another user, and the credential of another username.
     let (end, whose) = parsed(&username);
     let longer = format!("{}:{whose}", end.timestamp() + 3600);
     let other = format!("{}:{}", end.timestamp(), eve.id);
@@ -105,7 +105,7 @@ fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 
-/// A TURN server on loopback.
+/// A TURN server on the loopback interface.
 struct Coturn {
     port: u16,
     _process: Child,
@@ -131,12 +131,12 @@ impl Coturn {
             panic!("turnserver has ended");
         };
         timeout(PATIENCE, listening).await.expect("turnserver listens");
-        // Reads the rest of the output, because turnserver blocks when its pipe is full.
+        // Reads all further output, because turnserver blocks when its pipe is full.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { port, _process: process }
     }
 
-    /// A node that gives its clients this TURN server.
+    /// Starts a node that sends this TURN server to its clients.
     async fn node(&self, clock: Clock) -> Node {
         let url = format!("--turn-urls=turn:127.0.0.1:{}?transport=udp", self.port);
         Node::build().clock(clock).flag(&url).flag(&format!("--turn-secret={SECRET}")).start_alone().await

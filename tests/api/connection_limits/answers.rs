@@ -1,4 +1,4 @@
-//! Clients that do not read their answers, or read them slowly.
+//! Clients that do not read responses, or read them slowly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{Node, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longer than the timeout, because the machine may be loaded.
+/// Maximum time until a slow client is disconnected. Longer than the timeout, because the machine may be loaded.
 const LATE: Duration = Duration::from_secs(12);
 
 const DATA: u8 = 0;
@@ -25,27 +25,27 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
-/// A frame of HTTP/2 (RFC 9113, section 4.1).
+/// Returns a frame of HTTP/2 (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The body of a request for an answer of more than 500 KB.
+/// Returns the body of a request whose response has more than 500 KB.
 fn question() -> String {
     let types = "__schema { types { name description fields { name description type { name } } } }";
     let query = ["a", "b", "c", "d", "e", "f"].map(|alias| format!("{alias}: {types}")).join(" ");
     json!({"query": format!("{{ {query} }}")}).to_string()
 }
 
-/// Sends the request over HTTP/2, with a window that has room for no byte of the answer.
+/// Sends the request over HTTP/2. The initial window of 0 bytes does not allow the server to send the response body.
 async fn ask(node: &Node) -> Raw {
-    // The indexes of header names are those of RFC 7541, appendix A.
+    // The indexes of header names come from the static table of RFC 7541, appendix A.
     let headers = [&[0x83, 0x86, 0x44, 8], &b"/graphql"[..], &[0x41, 1, b'x', 0x5f, 16], b"application/json"].concat();
     let mut raw = Raw::connect(node.address).await;
     let frames = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        // The initial window of a stream.
+        // SETTINGS_INITIAL_WINDOW_SIZE (4) is 0.
         frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]),
         frame(HEADERS, END_HEADERS, 1, &headers),
         frame(DATA, END_STREAM, 1, question().as_bytes()),
@@ -60,7 +60,7 @@ struct Read {
     took: Duration,
 }
 
-/// Reads an answer, and widens the window by `step` bytes every half second. Answers pings.
+/// Reads a response, and increases the window by `step` bytes every half second. Answers pings.
 async fn read(raw: Raw, step: u32) -> Read {
     let begin = Instant::now();
     let (mut reading, writing) = raw.0.into_split();
@@ -127,7 +127,7 @@ async fn a_client_that_opens_no_http2_window_is_disconnected() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_byte_by_byte_is_disconnected() {
+async fn an_http2_client_that_reads_byte_by_byte_is_disconnected() {
     let node = node().await;
     let read = read(ask(&node).await, 1).await;
     assert!(!read.whole);
@@ -135,20 +135,22 @@ async fn a_client_that_reads_byte_by_byte_is_disconnected() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_read_slowly_arrives_completely() {
+async fn a_response_that_is_read_slowly_arrives_completely() {
     let node = node().await;
     let read = read(ask(&node).await, 48 * 1024).await;
     assert!(read.whole, "it ended after {:?} and {} bytes", read.took, read.bytes);
     assert!(read.took > WRITE_TIMEOUT, "{} bytes are too few: {:?}", read.bytes, read.took);
 }
 
-/// The kernel acknowledges every byte that the client reads, so only hyper's buffer shows how slow the client is.
+/// The kernel acknowledges every byte that the client reads. Only the buffer of hyper, which empties slowly, shows that
+/// the client is slow.
 #[tokio::test]
 async fn an_http1_client_that_reads_byte_by_byte_is_disconnected() {
     let node = node().await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    // Small segments keep the kernel's send buffer on the server small, so it holds only a part of the answer.
+    // Small segments keep the server's send buffer in the kernel small, so the buffer holds only a part of the
+    // response.
     SockRef::from(&socket).set_tcp_mss(536).unwrap();
     let mut raw = Raw(socket.connect(node.address).await.unwrap());
     raw.send(post_head(question().len()) + &question()).await;

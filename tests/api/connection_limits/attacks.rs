@@ -1,4 +1,4 @@
-//! Attacks on a node that runs in its own process.
+//! Attacks with many slow connections on a node that runs in its own process.
 
 use std::fs;
 use std::process::Command;
@@ -10,17 +10,17 @@ use tokio::time::{Instant, sleep};
 use super::raw::{FIN, Raw, TEXT, UPGRADE, frame, post_head, query};
 use crate::support::{NodeProcess, PASSWORD, TestDatabase, User, eventually, unique};
 
-/// Maximum time to send another user's message during an attack.
+/// Maximum time that another user's `sendMessage` may take during an attack.
 const SEND_BOUND: Duration = Duration::from_millis(500);
 
-/// Resident memory of the node.
+/// Returns the resident memory of the node in KiB.
 fn resident_kib(node: &NodeProcess) -> i64 {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Processor time that the node has used. Linux counts it in hundredths of a second.
+/// Returns the processor time that the node has used. Linux counts this time in hundredths of a second.
 fn processor_time(node: &NodeProcess) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -51,12 +51,13 @@ async fn assert_sends_are_quick(ada: &User, conversation: &str, count: usize) {
         let begin = Instant::now();
         ada.send(conversation, &format!("message {n}")).await;
         assert!(begin.elapsed() < SEND_BOUND, "message {n} took {:?}", begin.elapsed());
-        // Spreads the messages over the attack.
+        // The pause spreads the messages over the time of the attack.
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Opens one connection of an attacker. The five kinds of attack alternate.
+/// Opens the connection with number `n` of an attack. Five kinds of connections alternate. Returns None if the server
+/// refuses the connection.
 async fn attack(n: usize, host: u8, node: &NodeProcess) -> Option<Raw> {
     let mut raw = Raw::try_from(host, node.address()).await.ok()?;
     let sent = match n % 5 {
@@ -75,7 +76,8 @@ async fn attack(n: usize, host: u8, node: &NodeProcess) -> Option<Raw> {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_delay_neither_other_users_nor_the_shutdown() {
     const KIB_PER_MIB: i64 = 1024;
-    // 8 MiB of bodies and messages, 64 KiB of buffers for each of 400 connections, and unused memory of the allocator.
+    // 8 MiB of bodies and messages, 25 MiB of buffers (64 KiB for each of 400 connections), and 40 MiB of unused memory
+    // of the allocator.
     const MEMORY_BOUND_KIB: i64 = (8 + 25 + 40) * KIB_PER_MIB;
     let database = TestDatabase::new().await;
     let env = [
@@ -102,7 +104,7 @@ async fn slow_clients_delay_neither_other_users_nor_the_shutdown() {
     assert!(grown < MEMORY_BOUND_KIB, "the node grew by {grown} KiB");
     println!("the node grew by {grown} KiB during the attack");
 
-    // Longer than the header timeout, which ends the connections without a request. Then a second attack begins.
+    // Waits longer than the header timeout, which ends the connections without a request. Then a second attack begins.
     sleep(Duration::from_secs(4)).await;
     drop(held);
     let held = join_all((0..400).map(|n| attack(n, 6 + u8::try_from(n % 4).unwrap(), &node))).await;
@@ -126,20 +128,20 @@ async fn a_node_without_free_file_descriptors_serves_open_connections_and_recove
     let mut socket = Raw::open_socket(1, node.address(), Some(&ada.access_token)).await;
     assert_sends_are_quick(&ada, &conversation, 3).await;
 
-    // Room for three more connections.
+    // The new limit allows three more connections.
     lower_file_limit(&node, open_files(&node) + 3);
     let mut crowd = Vec::new();
     for _ in 0..60 {
         crowd.push(Raw::try_from(2, node.address()).await);
     }
-    // Not measured: the work of accepting the connections.
+    // The measurement begins after the node has handled the new connections.
     sleep(Duration::from_secs(1)).await;
     let (begin, used) = (Instant::now(), processor_time(&node));
     sleep(Duration::from_secs(3)).await;
     let used = processor_time(&node).saturating_sub(used);
     assert!(used < begin.elapsed() / 4, "the node used {used:?} of the processor in {:?}", begin.elapsed());
     println!("the node used {used:?} in {:?}", begin.elapsed());
-    // These use connections that were open before.
+    // These requests use connections that were open before the limit was lowered.
     assert_sends_are_quick(&ada, &conversation, 5).await;
     socket.send(frame(FIN | TEXT, br#"{"type":"ping"}"#)).await;
     assert_eq!(socket.message().await.unwrap(), r#"{"type":"pong"}"#);

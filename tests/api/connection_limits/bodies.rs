@@ -1,4 +1,4 @@
-//! Request bodies that do not end, and the memory that they hold.
+//! Incomplete request bodies, and the memory that they occupy.
 
 use std::iter::repeat_with;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{Node, eventually};
 const KIB: usize = 1024;
 
 #[tokio::test]
-async fn a_dripping_body_is_answered_with_408() {
+async fn a_slow_body_is_answered_with_408() {
     let node = Node::build().flag("--request-body-timeout=2").flag("--request-read-timeout=30").start_alone().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(post_head(1000)).await;
@@ -32,7 +32,7 @@ async fn a_stalled_body_is_answered_with_408() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
-/// Sends the first `kib` KiB of a body, and nothing more.
+/// Sends only the first `kib` KiB of a body, and returns the open connection.
 async fn hold(host: u8, node: &Node, kib: usize) -> Raw {
     let mut raw = Raw::from(host, node.address).await;
     raw.send(post_head(1000 * KIB)).await;
@@ -48,14 +48,14 @@ async fn unfinished_bodies_hold_no_more_memory_than_the_settings_allow() {
     eventually("both bodies are read", async || node.metric("parlance_unfinished_bytes").await >= 800 * KIB as u64)
         .await;
 
-    // More than the share of the address.
+    // This body exceeds the share of the address.
     let answer = hold(2, &node, 200).await.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("UNAVAILABLE"), "{answer}");
     assert!(answer.contains("retry-after: 1"), "{answer}");
-    // More than the node has left for all addresses.
+    // This body exceeds the memory that the node has left for all addresses.
     let answer = hold(4, &node, 400).await.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    // A body that arrives at once needs no reservation.
+    // A body that arrives completely with the request needs no reserved memory.
     for host in [2, 4] {
         let mut raw = Raw::from(host, node.address).await;
         raw.send(query()).await;
@@ -67,14 +67,14 @@ async fn unfinished_bodies_hold_no_more_memory_than_the_settings_allow() {
 }
 
 #[tokio::test]
-async fn a_body_in_pieces_is_read_completely() {
+async fn a_body_sent_in_several_chunks_is_read_completely() {
     let node = Node::start().await;
     let body = json!({"query": "{ serverInfo { version } }", "variables": {"x": "y".repeat(300 * KIB)}}).to_string();
     let mut raw = Raw::connect(node.address).await;
     raw.send(post_head(body.len())).await;
     for piece in body.as_bytes().chunks(50_000) {
         raw.send(piece).await;
-        // The pieces arrive one by one.
+        // The pause makes the chunks arrive separately.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(raw.head().await.starts_with("HTTP/1.1 200 "));

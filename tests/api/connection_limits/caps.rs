@@ -1,4 +1,4 @@
-//! Limits on the number of connections, for an address and for the node.
+//! Limits on the number of connections per address and per node.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::raw::{Raw, UPGRADE, query};
 use crate::support::{Node, eventually};
 
-/// Whether a request on a new connection from this address is served.
+/// Returns whether the server accepts a new connection from this address and answers a request on it with 200.
 async fn is_served(host: u8, node: &Node) -> bool {
     let Ok(mut raw) = Raw::try_from(host, node.address).await else { return false };
     raw.try_send(query()).await && raw.head().await.starts_with("HTTP/1.1 200 ")
 }
 
-/// Opens connections that stay open, and waits until the server has seen each.
+/// Opens `count` connections, and waits until the server has answered a request on each of them.
 async fn open(count: usize, host: u8, node: &Node) -> Vec<Raw> {
     let mut connections = Vec::new();
     for _ in 0..count {
@@ -39,7 +39,7 @@ async fn connections_per_address_are_limited() {
 
     connections.pop();
     eventually("a closed connection makes room", async || is_served(2, &node).await).await;
-    // A WebSocket counts for as long as it is open.
+    // An open WebSocket counts as a connection.
     let socket = Raw::socket(2, node.address).await;
     assert!(!is_served(2, &node).await);
     drop(socket);
@@ -65,11 +65,11 @@ async fn connections_per_node_are_limited() {
 }
 
 #[tokio::test]
-async fn connections_through_a_trusted_proxy_count_for_the_client() {
+async fn connections_through_a_trusted_proxy_count_for_the_client_address() {
     let flags = ["--max-connections-per-address=2", "--trusted-proxies=127.0.0.2"];
     let node = Node::build().flags(&flags).limited().start_alone().await;
     let forwarded = |client: &str| format!("{UPGRADE}x-forwarded-for: {client}\r\n\r\n");
-    // The number of the proxy's own connections is not limited.
+    // The number of connections from the proxy itself is not limited.
     let idle = open(5, 2, &node).await;
     let mut sockets = Vec::new();
     for _ in 0..2 {
@@ -93,7 +93,7 @@ async fn connections_through_a_trusted_proxy_count_for_the_client() {
     let mut other = Raw::from(2, node.address).await;
     other.send(forwarded("2001:db8:0:1::1")).await;
     assert!(other.head().await.starts_with("HTTP/1.1 101 "));
-    // Headers of a direct client are ignored.
+    // The forwarded address of a client that is not a trusted proxy is ignored.
     let direct = open(2, 3, &node).await;
     let mut claiming = Raw::from(3, node.address).await;
     let _ = claiming.try_send(forwarded("198.51.100.7")).await;

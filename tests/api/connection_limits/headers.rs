@@ -1,4 +1,4 @@
-//! Connections without a request, or with an incomplete one.
+//! Connections without a request, or with an incomplete request.
 
 use std::iter::repeat_with;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::raw::{Raw, UPGRADE, query};
 use crate::support::{ALLOWANCE, Node, eventually, within};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Longer than any of the timeouts below, because the machine may be loaded.
+/// Maximum time until a connection ends. Longer than all timeouts below, because the machine may be loaded.
 const LATE: Duration = Duration::from_secs(8);
 
 async fn node() -> Node {
@@ -47,7 +47,7 @@ async fn an_idle_connection_ends_after_the_keep_alive_timeout() {
     for _ in 0..2 {
         raw.send(query()).await;
         assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
-        // Longer than the header timeout.
+        // Waits longer than the header timeout.
         sleep(SECOND * 3 / 2).await;
         let mut body = [0; 4096];
         assert!(raw.0.read(&mut body).await.unwrap() > 0);
@@ -58,7 +58,7 @@ async fn an_idle_connection_ends_after_the_keep_alive_timeout() {
 }
 
 #[tokio::test]
-async fn the_header_timeout_applies_to_later_requests() {
+async fn the_header_timeout_applies_to_later_requests_of_a_connection() {
     let node = node().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(query()).await;
@@ -69,7 +69,7 @@ async fn the_header_timeout_applies_to_later_requests() {
 }
 
 #[tokio::test]
-async fn headers_have_a_limited_size() {
+async fn the_size_of_request_headers_is_limited() {
     let node = Node::build().flag("--max-header-bytes=8192").start_alone().await;
     for (padding, status) in [(4000, "200"), (20_000, "431")] {
         let mut raw = Raw::connect(node.address).await;
@@ -80,9 +80,9 @@ async fn headers_have_a_limited_size() {
     }
 }
 
-/// The request has a body, which the server waits for before the connection can become a WebSocket.
+/// The upgrade request announces a body. The server waits for this body before the connection can become a WebSocket.
 #[tokio::test]
-async fn an_incomplete_upgrade_request_is_disconnected() {
+async fn a_connection_with_an_incomplete_upgrade_request_ends() {
     let node = node().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(format!("{UPGRADE}content-length: 1000\r\n\r\n")).await;
@@ -92,10 +92,10 @@ async fn an_incomplete_upgrade_request_is_disconnected() {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-/// GET / of the host x, in the compressed form of RFC 7541.
+/// A HEADERS frame with `GET /` for the host `x`, compressed as in RFC 7541.
 const GET: [u8; 15] = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 0x01, b'x'];
 
-/// How long the server keeps the connection of a client that answers its pings.
+/// Answers pings until the server ends the connection. Returns how long this took.
 async fn http2_ends(mut raw: Raw) -> Duration {
     let begin = tokio::time::Instant::now();
     within(LATE, "the connection ends", async {
@@ -119,7 +119,7 @@ async fn http2_ends(mut raw: Raw) -> Duration {
 }
 
 #[tokio::test]
-async fn an_http2_connection_without_requests_ends() {
+async fn an_http2_connection_without_requests_ends_after_a_timeout() {
     let node = node().await;
     let mut unused = Raw::connect(node.address).await;
     unused.send([PREFACE, &SETTINGS].concat()).await;
@@ -133,7 +133,7 @@ async fn an_http2_connection_without_requests_ends() {
 }
 
 #[tokio::test]
-async fn connections_without_a_request_end_within_a_second_of_the_drain() {
+async fn connections_without_a_request_end_within_a_second_after_the_drain_begins() {
     let node = Node::build().flag("--drain-delay=0").start_alone().await;
     let mut open = Vec::new();
     for beginning in [String::new(), "P".to_owned(), "GET / HT".to_owned(), query()] {
@@ -145,7 +145,7 @@ async fn connections_without_a_request_end_within_a_second_of_the_drain() {
     http2.send([PREFACE, &SETTINGS, &GET].concat()).await;
     open[3].head().await;
     open.push(http2);
-    // The last one is of this request.
+    // The connection of the request to `/metrics` counts too.
     let all = open.len() as u64 + 1;
     eventually("all connections are open", async || node.metric("parlance_connections_open").await >= all).await;
     node.stop();

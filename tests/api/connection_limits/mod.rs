@@ -1,4 +1,4 @@
-//! What clients may do with connections before the server knows who they are.
+//! Limits on connections of clients that have not signed in, or that send or read slowly.
 
 mod answers;
 mod attacks;

@@ -1,4 +1,4 @@
-//! Clients that send raw bytes, because libraries refuse to break a protocol.
+//! Clients that send raw bytes. Tests use them to break a protocol, which libraries do not allow.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{PATIENCE, within};
 
-/// A request for a WebSocket, without the empty line at its end.
+/// The head of a WebSocket upgrade request, without the empty line at its end.
 pub const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     sec-websocket-protocol: graphql-transport-ws\r\n";
@@ -19,7 +19,7 @@ pub const TEXT: u8 = 0x1;
 pub const CONTINUATION: u8 = 0x0;
 pub const PONG: u8 = 0xa;
 
-/// A TCP connection.
+/// A TCP connection to a server.
 pub struct Raw(pub TcpStream);
 
 impl Raw {
@@ -27,7 +27,7 @@ impl Raw {
         Self(TcpStream::connect(server).await.unwrap())
     }
 
-    /// Connects from 127.0.0.`host`. All of 127.0.0.0/8 is this machine.
+    /// Connects from 127.0.0.`host`. Every address in 127.0.0.0/8 belongs to this machine.
     pub async fn from(host: u8, server: SocketAddr) -> Self {
         Self::try_from(host, server).await.unwrap()
     }
@@ -38,7 +38,7 @@ impl Raw {
         socket.connect(server).await.map(Self)
     }
 
-    /// A connection that is upgraded to a WebSocket and has sent no message yet.
+    /// Connects and upgrades to a WebSocket. Sends no message.
     pub async fn socket(host: u8, server: SocketAddr) -> Self {
         let mut raw = Self::from(host, server).await;
         raw.send(format!("{UPGRADE}\r\n")).await;
@@ -47,7 +47,8 @@ impl Raw {
         raw
     }
 
-    /// An acknowledged socket of the owner of the token. Without a token the socket is anonymous.
+    /// Opens a WebSocket, sends `connection_init` and waits for `connection_ack`. Without a token the socket is
+    /// anonymous.
     pub async fn open_socket(host: u8, server: SocketAddr, token: Option<&str>) -> Self {
         let mut raw = Self::socket(host, server).await;
         let payload = token.map(|token| format!(r#","payload":{{"Authorization":"Bearer {token}"}}"#));
@@ -61,12 +62,12 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// False if the connection is closed.
+    /// Sends the bytes. Returns false if the connection is closed.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// A response up to the end of its headers.
+    /// Reads a response up to the end of its headers.
     pub async fn head(&mut self) -> String {
         let mut head = Vec::new();
         within(PATIENCE, "the headers of an answer", async {
@@ -81,15 +82,16 @@ impl Raw {
         String::from_utf8(head).unwrap()
     }
 
-    /// Everything up to the end of the connection.
+    /// Reads to the end of the connection, and returns the received text.
     pub async fn rest(&mut self) -> String {
         let mut text = Vec::new();
-        // A reset ends the connection too.
+        // A reset also ends the connection, so the error is ignored.
         let _ = within(PATIENCE, "the end of the connection", self.0.read_to_end(&mut text)).await;
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Sends the next of `bytes` every 100 ms until the server ends the connection. Returns the time and the answer.
+    /// Sends an item of `bytes` every 100 ms until the server ends the connection. Returns how long this took, and the
+    /// received text.
     pub async fn ends_while_sending(mut self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (Duration, String) {
         let begin = Instant::now();
         let mut text = Vec::new();
@@ -100,7 +102,7 @@ impl Raw {
                 Ok(Ok(read)) => text.extend_from_slice(&buffer[..read]),
                 Err(_) => {
                     if let Some(bytes) = bytes.next() {
-                        // If the connection has ended, the next read fails.
+                        // If the connection has ended, the next read returns an error.
                         let _ = self.try_send(bytes).await;
                     }
                 }
@@ -113,7 +115,7 @@ impl Raw {
         self.ends_while_sending(std::iter::empty()).await
     }
 
-    /// The next message of a WebSocket, or its close code. Answers and skips pings of the server.
+    /// Waits for the next message of the WebSocket. Returns its close code as an error. Answers pings of the server.
     pub async fn message(&mut self) -> Result<String, u16> {
         within(PATIENCE, "a message on the socket", self.frames()).await
     }
@@ -137,7 +139,8 @@ impl Raw {
         }
     }
 
-    /// Sends the next of `bytes` every 100 ms until the server closes the socket. Returns the close code and the time.
+    /// Sends an item of `bytes` every 100 ms until the server closes the socket. Returns the close code, and how long
+    /// this took.
     pub async fn closes_while_sending(self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (u16, Duration) {
         let begin = Instant::now();
         let (read, mut write) = self.0.into_split();
@@ -172,7 +175,7 @@ impl Raw {
     }
 }
 
-/// A WebSocket frame of a client, with a mask of zeros.
+/// Returns a WebSocket frame of a client (RFC 6455, section 5.2). `first` is the first header byte; the mask is zeros.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match u16::try_from(payload.len()).unwrap() {
@@ -187,12 +190,12 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Headers of a POST to /graphql with a body of `length` bytes.
+/// Returns the head of a POST request to /graphql with a body of `length` bytes.
 pub fn post_head(length: usize) -> String {
     format!("POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// A complete request that keeps the connection open.
+/// Returns a complete request that keeps the connection open.
 pub fn query() -> String {
     let body = r#"{"query":"{ serverInfo { version } }"}"#;
     post_head(body.len()) + body

@@ -1,4 +1,4 @@
-//! WebSockets with unfinished messages, and anonymous WebSockets.
+//! Limits on WebSockets with incomplete messages, and on anonymous WebSockets.
 
 use std::iter::repeat_with;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{Node, eventually};
 const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
 
-/// Byte sequences that an attacker sends one after the other.
+/// The byte sequences that a slow sender sends one after another.
 type Drip = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn an_incomplete_message_closes_its_socket_after_the_message_timeout() {
         ("a frame of which one byte is sent", vec![FIN | TEXT], Box::new(std::iter::empty())),
         ("a frame that drips", announced, Box::new(bytes())),
         ("fragments with pongs between them", fragment.clone(), Box::new(pongs())),
-        // The server reads both at once.
+        // The server reads the message and the fragment at once.
         (
             "a fragment behind a whole message",
             [frame(FIN | TEXT, br#"{"type":"pong"}"#), fragment].concat(),
@@ -65,7 +65,7 @@ async fn a_long_message_in_fragments_arrives() {
     for _ in 0..3 {
         let (first, rest) = text.as_bytes().split_at(9000);
         socket.send(frame(TEXT, first)).await;
-        // Together the fragments of two messages take as long as the message timeout.
+        // The fragments of two messages together take as long as the message timeout.
         sleep(SECOND / 2).await;
         socket.send([frame(FIN | PONG, b"x"), frame(FIN | CONTINUATION, rest)].concat()).await;
         assert!(socket.message().await.unwrap().contains("version"));
@@ -125,7 +125,7 @@ async fn an_anonymous_socket_without_operations_is_closed() {
         busy.send(subscribe(id)).await;
         assert!(busy.message().await.unwrap().contains("version"));
         assert!(busy.message().await.unwrap().contains("complete"));
-        // Longer than the anonymous timeout after two operations.
+        // After two pauses the anonymous timeout has passed. The socket stays open, because it has operations.
         sleep(SECOND / 2).await;
     }
     signed_in.send(subscribe("1")).await;
@@ -153,7 +153,7 @@ async fn anonymous_sockets_per_address_are_limited() {
 }
 
 #[tokio::test]
-async fn large_messages_count_as_requests_of_their_address() {
+async fn large_messages_count_against_the_request_rate_of_the_client_address() {
     let node = Node::build().flag("--rate-requests=6/1h").limited().start_alone().await;
     let mut socket = Raw::open_socket(2, node.address, None).await;
     let ping = json!({"type": "ping", "payload": {"padding": "x".repeat(20_000)}}).to_string();
@@ -169,7 +169,7 @@ async fn large_messages_count_as_requests_of_their_address() {
     };
     assert_eq!(code, 1013);
     assert!(answered > 0);
-    // Each address has its own count.
+    // Another address has a separate rate limit.
     let mut other = Raw::open_socket(3, node.address, None).await;
     other.send(frame(FIN | TEXT, ping.as_bytes())).await;
     assert!(other.message().await.unwrap().contains("pong"));

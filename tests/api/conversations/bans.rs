@@ -1,4 +1,4 @@
-//! Removed users cannot rejoin a group by an old invite. Banned users cannot rejoin by any invite.
+//! Removals and bans. A removed user cannot rejoin a group by an old invite. A banned user cannot rejoin by any invite.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn banned_ids(by: &User, group: &str) -> Vec<String> {
     nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The code neither admits the user nor shows the group, and the error is that of an unknown code.
+/// Asserts that the user can neither join by the code nor preview the group, and gets the error of an unknown code.
 async fn assert_no_way_in(user: &User, code: &Value) {
     let made_up = json!("AAAAAAAAAAAAAAAAAAAAAAAA");
     assert_eq!(user.join(code).await.body, user.join(&made_up).await.body);
@@ -46,10 +46,10 @@ async fn a_removed_member_rejoins_only_by_a_newer_invite() {
     let new = code(&ada, &group).await;
     assert_eq!(preview(&bob, &new).await.data()["invite"]["title"], "Group");
     bob.join(&new).await.data();
-    // Rejoining ends the removal: the old invite works again.
+    // When the user rejoins, the removal ends and the old invite works again.
     bob.leave(&group).await.data();
     bob.join(&old).await.data();
-    // Leaving is not a removal.
+    // A user who leaves does not count as removed, so the old invite still works.
     cem.leave(&group).await.data();
     cem.join(&old).await.data();
 }
@@ -73,7 +73,7 @@ async fn a_banned_user_cannot_rejoin_until_the_ban_is_lifted() {
     ada.unban(&group, &bob).await.data();
     assert_eq!(banned_ids(&ada, &group).await, [""; 0]);
     assert_eq!(ada.unban(&group, &bob).await.code(), "NOT_FOUND");
-    // The removal is still in force: the older invite does not work.
+    // Without the ban the user still counts as removed, so the older invite does not work.
     assert_no_way_in(&bob, &old).await;
     bob.join(&new).await.data();
 }
@@ -99,13 +99,13 @@ async fn a_ban_needs_permission_and_applies_to_one_group() {
     let other = ada.create_group("Other", &[]).await;
     let elsewhere = code(&ada, &other).await;
     ada.set_role(&group, &cem, "ADMIN").await.data();
-    // A ban needs the permission to remove that participant.
+    // A user can ban only participants whom the user is allowed to remove.
     for (by, whom, expected) in [(&bob, &cem, "FORBIDDEN"), (&cem, &ada, "FORBIDDEN"), (&bob, &bob, "BAD_USER_INPUT")] {
         assert_eq!(by.ban(&group, whom).await.code(), expected);
     }
     cem.ban(&group, &bob).await.data();
     bob.join(&elsewhere).await.data();
-    // A banned admin has lost the role.
+    // A banned admin loses the role, and so cannot lift bans.
     ada.ban(&group, &cem).await.data();
     for answer in [cem.unban(&group, &bob).await, cem.unban(&group, &cem).await] {
         assert_eq!(answer.code(), "NOT_FOUND");
@@ -126,7 +126,7 @@ async fn only_users_who_may_lift_bans_see_banned_users() {
     assert_eq!(answer.body["data"]["conversation"], json!({"id": group, "bannedUsers": null}));
     let direct = ada.open_direct(&bob).await;
     assert_eq!(banned_ids(&ada, &direct).await, [""; 0]);
-    // The list is paginated.
+    // The list of banned users has pages.
     let more = join_all((0..3).map(|_| node.register("more"))).await;
     ada.add_participants(&group, &more.iter().collect::<Vec<_>>()).await.data();
     for user in &more {

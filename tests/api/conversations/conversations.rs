@@ -111,7 +111,7 @@ async fn conversations_are_listed_by_their_last_activity() {
     assert_eq!(filtered(json!({"kind": null, "unreadOnly": null})).await.len(), 2);
 }
 
-/// The order in which users join differs from the order of their ids, which follows their registration.
+/// In this test users join in another order than that of their ids, which is the order of registration.
 #[tokio::test]
 async fn pages_of_participants_follow_the_order_of_joining() {
     let node = Node::start().await;

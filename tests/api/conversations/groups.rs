@@ -49,7 +49,7 @@ async fn a_new_participant_gets_the_group_on_all_devices_and_no_unread_history()
     let mut devices = [cem.inbox().await, cem.inbox().await];
     let mut others = bob.inbox().await;
 
-    // Users who are participants already are no error and cause no event.
+    // Adding users who are participants already is no error and causes no event.
     let data = ada.add_participants(&group, &[&bob, &cem, &cem, &ada]).await.data();
     assert_eq!(data["addParticipants"]["conversation"]["participantCount"], 3);
     for inbox in &mut devices {
@@ -92,7 +92,7 @@ async fn adding_more_than_ten_participants_adds_one_system_message() {
 }
 
 #[tokio::test]
-async fn adding_participants_respects_the_maximum_size_and_refuses_unknown_users() {
+async fn adding_participants_respects_the_maximum_group_size_and_refuses_unknown_users() {
     let node = Node::build().flag("--max-group-size=3").start_alone().await;
     let (ada, bob, cem, dora) = (
         node.register("ada").await,
@@ -117,7 +117,7 @@ async fn adding_participants_respects_the_maximum_size_and_refuses_unknown_users
 }
 
 #[tokio::test]
-async fn role_changes_add_system_messages_and_an_owner_can_hand_over() {
+async fn role_changes_add_system_messages_and_an_owner_can_transfer_ownership() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let stranger = node.register("stranger").await;
@@ -175,7 +175,8 @@ async fn concurrent_changes_of_ownership_leave_exactly_one_owner() {
         assert_eq!(owners.len(), 1, "{owners:?}");
         owners[0].0.clone()
     };
-    // The owner hands over and leaves at once. The new owner is `next`, or Ada, who is an admin.
+    // The owner transfers the role to `next` and leaves the group at the same time. The new owner is `next`, or Ada,
+    // who is an admin.
     let first = owner().await;
     let first = users.iter().find(|user| user.id == first).unwrap();
     let next = users.iter().find(|user| user.id != first.id).unwrap();
@@ -202,9 +203,9 @@ async fn an_admin_becomes_the_owner_when_the_owner_leaves() {
     assert_eq!(owner(bob.roles(&group).await), cem.id);
 }
 
-/// Neither the order of promotions nor the order of registrations decides, but the order of joining.
+/// The order in which the users joined decides. The order of promotions and the order of registrations do not matter.
 #[tokio::test]
-async fn the_longest_standing_admin_becomes_the_owner_and_then_the_longest_standing_member() {
+async fn when_the_owner_leaves_the_longest_standing_admin_or_else_member_becomes_the_owner() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let (dora, eve) = (node.register("dora").await, node.register("eve").await);
@@ -212,7 +213,7 @@ async fn the_longest_standing_admin_becomes_the_owner_and_then_the_longest_stand
     for user in [&eve, &dora, &cem, &bob] {
         ada.add_participants(&group, &[user]).await.data();
     }
-    // Eve has been in the group for longest, but is no admin.
+    // Eve has been in the group longer than the others, but is not an admin.
     for admin in [&bob, &cem, &dora] {
         ada.set_role(&group, admin, "ADMIN").await.data();
     }
@@ -224,7 +225,7 @@ async fn the_longest_standing_admin_becomes_the_owner_and_then_the_longest_stand
         leaving.leave(&group).await.data();
         assert_eq!(owner().await, [successor.id.as_str()], "after {} left", leaving.username);
     }
-    // Without an admin, the member who has been in the group for longest becomes the owner.
+    // If the group has no admin, the longest-standing member becomes the owner.
     for user in [&cem, &ada, &bob] {
         eve.add_participants(&group, &[user]).await.data();
     }

@@ -1,4 +1,4 @@
-//! The history of a group, as participants see it who join later.
+//! The history of a group, as participants who join later see it.
 
 use parlance::ids::{ConversationId, MessageId};
 use parlance::log::Change;
@@ -27,7 +27,7 @@ async fn node_of(user: &User, message: &Value) -> Value {
     user.query("query ($id: ID!) { node(id: $id) { id } }", json!({"id": message["id"]})).await["node"]["id"].clone()
 }
 
-/// A group that hides its history from new participants, with two messages in it.
+/// Creates a group that hides its history from new participants, and sends two messages to the group.
 async fn hiding(ada: &User, others: &[&User]) -> (String, Vec<Value>) {
     let group = ada.create_group("Fresh start", others).await;
     ada.update_group(&group, json!({"historyVisible": false})).await.data();
@@ -108,7 +108,7 @@ async fn hidden_messages_appear_in_no_page_node_or_receipt() {
     assert_eq!(cem.unread(&group).await, 0);
 }
 
-/// Users who see the whole history, and a user who does not, subscribe with the same document.
+/// Users who see the whole history, and a user from whom it is hidden, subscribe with the same document.
 #[tokio::test]
 async fn shared_renderings_show_no_hidden_messages() {
     let node = Node::start().await;
@@ -125,7 +125,7 @@ async fn shared_renderings_show_no_hidden_messages() {
         assert_eq!(socket.receive().await["type"], "pong");
         sockets.push(socket);
     }
-    // All share this rendering, because the history is hidden from no participant yet.
+    // All participants share this rendering, because the history is not hidden from any participant yet.
     ada.send(&group, "three").await;
     for socket in &mut sockets[..2] {
         socket.receive_of("it").await;
@@ -140,7 +140,7 @@ async fn shared_renderings_show_no_hidden_messages() {
     }
 }
 
-/// The test records the change itself, as an edit or a reaction would.
+/// The test itself appends the event that an edit or a reaction would append.
 #[tokio::test]
 async fn changes_of_hidden_messages_are_not_delivered() {
     let node = Node::start().await;
@@ -171,7 +171,7 @@ async fn changes_of_hidden_messages_are_not_delivered() {
     assert_eq!(kinds, ["MessageUpdated", "MessageAdded"]);
 }
 
-/// A participant who rejoins counts as a new one, so missed messages from before stay hidden.
+/// A participant who rejoins counts as a new participant, so messages from before the rejoin stay hidden.
 #[tokio::test]
 async fn a_participant_who_rejoins_catches_up_without_hidden_messages() {
     let node = Node::build().flag("--catch-up-page=2").start_alone().await;

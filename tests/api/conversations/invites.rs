@@ -26,7 +26,7 @@ async fn revoke(by: &User, invite: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn an_invite_code_shows_a_preview_and_lets_users_join() {
+async fn an_invite_code_shows_a_preview_of_the_group_and_lets_users_join() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Open house", &[&bob]).await;
@@ -54,12 +54,12 @@ async fn an_invite_code_shows_a_preview_and_lets_users_join() {
             assert_eq!(inbox.next().await["__typename"], kind);
         }
     }
-    // Events of the two invites, then of the join.
+    // The first two events belong to the two invites, the others to the join.
     for kind in ["ConversationUpdated", "ConversationUpdated", "ConversationUpdated", "MessageAdded"] {
         assert_eq!(others.next().await["__typename"], kind);
     }
     assert_eq!(bob.system_events(&group).await, [json!(["PARTICIPANT_JOINED", cem.id, null, null])]);
-    // A join of a participant does not use the invite.
+    // A join by a user who is a participant already does not count as a use.
     cem.join(&made["code"]).await.data();
     ada.join(&made["code"]).await.data();
     assert_eq!(uses(&ada, &made).await, 1);
@@ -102,7 +102,7 @@ async fn expired_used_up_revoked_and_unknown_codes_are_refused() {
         invite(&ada, &group, json!({"expiresAt": Clock::system().now() + TimeDelta::hours(1), "maxUses": 9})).await;
     revoke(&ada, &revoked).await.data();
     bob.join(&once["code"]).await.data();
-    // A repeated join succeeds, because the answer to the first one may be lost.
+    // A repeated join succeeds, because the client may not have received the response to the first join.
     bob.join(&once["code"]).await.data();
     eventually("the invite expires", async || preview(&cem, &soon["code"]).await.body.get("errors").is_some()).await;
     let codes = [&soon["code"], &once["code"], &revoked["code"]];
@@ -150,7 +150,7 @@ async fn concurrent_joins_never_exceed_max_uses() {
 }
 
 #[tokio::test]
-async fn a_refused_join_of_a_full_group_does_not_use_the_invite() {
+async fn a_refused_join_of_a_full_group_does_not_count_as_a_use_of_the_invite() {
     let node = Node::build().flag("--max-group-size=2").start_alone().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Two", &[]).await;
@@ -197,7 +197,7 @@ async fn the_invites_of_a_group_are_listed_newest_first() {
         assert_eq!(page["pageInfo"]["hasNextPage"], true);
         let rest =
             list(admin, &group, 5, &page["pageInfo"]["endCursor"]).await.data()["conversation"]["invites"].clone();
-        // The list includes the used-up invite and not the revoked one.
+        // The list includes the used-up invite, but not the revoked invite.
         assert_eq!(rest["nodes"].as_array().unwrap().len(), 1);
         let used = &rest["nodes"][0];
         assert_eq!((&used["id"], &used["uses"], &used["maxUses"]), (&once["id"], &json!(1), &json!(1)));

@@ -36,7 +36,7 @@ async fn total(user: &User) -> Value {
 }
 
 #[tokio::test]
-async fn omitted_fields_are_unchanged() {
+async fn update_membership_leaves_omitted_fields_unchanged() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Mine", &[]).await;
@@ -53,7 +53,7 @@ async fn omitted_fields_are_unchanged() {
 }
 
 #[tokio::test]
-async fn a_change_notifies_only_the_users_own_devices() {
+async fn a_membership_change_notifies_only_the_devices_of_the_user() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;

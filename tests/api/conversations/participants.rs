@@ -36,7 +36,7 @@ async fn a_removed_participant_receives_no_more_events_and_keeps_the_socket() {
     for (id, conversation) in [("group", Some(&group)), ("other", Some(&other)), ("all", None)] {
         socket.subscribe(id, MESSAGES, json!({"id": conversation, "after": inbox.cursor})).await;
     }
-    // After they have delivered a message, the streams are live.
+    // When the streams have delivered a message, they are live.
     for (conversation, id) in [(&group, "group"), (&other, "other")] {
         ada.send(conversation, "before").await;
         assert_eq!(socket.receive_of(id).await["type"], "next");
@@ -76,14 +76,14 @@ async fn a_stream_resumed_after_a_removal_delivers_only_the_removal() {
     // The messages must not be delivered: their `conversation` field would lead to all messages, including "three".
     let seen: Vec<_> = missed.iter().map(|event| (&event["__typename"], &event["conversationId"])).collect();
     assert_eq!(seen, [(&json!("ConversationRemoved"), &json!(group))]);
-    // A stream of this conversation can no longer be opened.
+    // After the removal, the user cannot open a stream of this conversation.
     let mut socket = bob.socket().await;
     socket.subscribe("m", MESSAGES, json!({"id": group, "after": cursor})).await;
     assert_eq!(socket.receive_of("m").await["payload"][0]["extensions"]["code"], "NOT_FOUND");
 }
 
 #[tokio::test]
-async fn other_participants_are_notified_and_a_new_owner_is_chosen() {
+async fn when_the_owner_leaves_the_others_are_notified_and_one_becomes_the_owner() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Handing over", &[&bob, &cem]).await;
@@ -102,7 +102,7 @@ async fn other_participants_are_notified_and_a_new_owner_is_chosen() {
 }
 
 #[tokio::test]
-async fn removing_and_leaving_require_permission() {
+async fn only_permitted_users_can_remove_participants_and_only_participants_can_leave() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let stranger = node.register("stranger").await;

@@ -1,4 +1,4 @@
-//! Permissions in groups: each cell of the table in docs/permissions.md.
+//! Permissions in groups: the code and the API agree with each cell of the table in docs/permissions.md.
 
 use parlance::domain::permissions::{Action, may};
 use parlance::store::conversations::conversations::ConversationKind;
@@ -21,7 +21,7 @@ const ROWS: [(&str, Action); 10] = [
 ];
 const ROLES: [ParticipantRole; 3] = [ParticipantRole::Owner, ParticipantRole::Admin, ParticipantRole::Member];
 
-/// The rows of the table: the action, and whether owner, admin and member are allowed to do it.
+/// Reads the rows of the table: the action, and whether the owner, an admin and a member are allowed to do it.
 fn documented() -> Vec<(&'static str, [bool; 3])> {
     let lines = include_str!("../../../docs/permissions.md").lines().skip_while(|line| !line.starts_with("| what"));
     lines
@@ -40,7 +40,7 @@ fn documented() -> Vec<(&'static str, [bool; 3])> {
 }
 
 #[test]
-fn the_documented_table_matches_the_code() {
+fn the_documented_permissions_match_the_code() {
     let decided = |action| ROLES.map(|role| may(ConversationKind::Group, role, action));
     let expected: Vec<_> = ROWS.iter().map(|&(words, action)| (words, decided(action))).collect();
     assert_eq!(documented(), expected);
@@ -50,7 +50,7 @@ fn the_documented_table_matches_the_code() {
     }
 }
 
-/// A group with one user of each role, another admin, another member and two banned users, and a user outside it.
+/// A group with an owner, two admins, two members and two banned users, and a user outside the group.
 struct Scene {
     group: String,
     /// Users with the roles in `ROLES`, in the same order.
@@ -97,23 +97,23 @@ impl Scene {
                 let banned = if actor.id == self.actors[0].id { &self.banned[0] } else { &self.banned[1] };
                 actor.unban(group, banned).await
             }
-            Action::Pin => unreachable!("tests/api/pins.rs tests this action"),
+            Action::Pin => unreachable!("tests/api/messaging/pins.rs tests this action"),
         }
     }
 }
 
 #[tokio::test]
-async fn the_api_enforces_each_cell_of_the_table() {
+async fn the_api_enforces_each_documented_permission() {
     let node = Node::start().await;
     for ((words, allowed), (_, action)) in documented().into_iter().zip(ROWS) {
         if action == Action::Pin {
             continue;
         }
         let scene = Scene::new(&node).await;
-        // The member tries first and the owner last, so that a rejected attempt leaves the action to the next one.
+        // The member attempts the action first and the owner last, so that no attempt prevents a later attempt.
         for place in [2, 1, 0] {
             if action == Action::RemoveOwner && place == 0 {
-                // An owner cannot remove themselves; they have to leave.
+                // An owner cannot remove themselves, but can leave the group.
                 assert_eq!(scene.attempt(&scene.actors[0], action).await.violations(), ["userId"]);
                 continue;
             }

@@ -23,7 +23,7 @@ macro_rules! row {
     };
 }
 
-/// One row for each mutation, in alphabetical order.
+/// Returns one row for each mutation, in alphabetical order.
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub fn rows() -> Vec<Row> {
     vec![
@@ -54,7 +54,7 @@ pub fn rows() -> Vec<Row> {
             }) { viewer { id } } }";
             world.ada.query(query, json!({"old": PASSWORD})).await
         }),
-        // An attachment causes no event before it is sent with a message.
+        // An attachment causes no event until a message with it is sent.
         row!("completeUpload", log [], ada [], bob [], |world| world.ada.upload_note("note").await),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
@@ -82,7 +82,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation ($id: ID!) { declineContactRequest(input: {requestId: $id}) { requestId } }";
             world.ada.query(query, json!({"id": id})).await
         }),
-        // The group gets a new owner. The last conversation is that of the marker.
+        // The group gets a new owner. The last conversation event belongs to the conversation of the marker.
         row!("deleteAccount",
         log [
             "user_updated",
@@ -235,7 +235,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation { updatePrivacy(input: {readReceipts: false}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
         }),
-        // The event makes nodes reload the user. The schema has no GraphQL event for it.
+        // The event in the log makes nodes reload the user. Clients receive no event, because the schema has none.
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
             world.ada.query(query, json!({})).await

@@ -1,4 +1,4 @@
-//! Clients that send and listen while a test makes parts of the system fail.
+//! Clients that send and receive messages while a test makes parts of the system fail.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Api, ClientScale, PASSWORD, Socket, User, unique, within};
 
-/// How long a client waits before it tries again.
+/// Time that a client waits before a retry.
 const CLIENT_RETRY: Duration = Duration::from_millis(20);
-/// Longer than any fault lasts together with its repair.
+/// Maximum time that a test waits until clients have recovered from a fault. Longer than all faults and recoveries.
 const RECOVERY: Duration = Duration::from_mins(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -38,13 +38,13 @@ struct Shared {
     apis: Vec<Api>,
     conversations: Vec<Conversation>,
     stop: CancellationToken,
-    /// In the order of the answers.
+    /// Acknowledged messages, in the order of the responses.
     acknowledged: Mutex<Vec<Message>>,
     /// Number of acknowledged messages of each sender.
     sent: Vec<AtomicUsize>,
     retries: AtomicUsize,
     listeners: Vec<Mutex<Listener>>,
-    /// Number of times that all listeners were told to reconnect.
+    /// Number of times that a test has made all listeners reconnect.
     reconnect: watch::Sender<usize>,
 }
 
@@ -54,7 +54,7 @@ struct Conversation {
     participants: Vec<usize>,
 }
 
-/// What one listener has received, over all its connections.
+/// The events that one listener has received over all its connections.
 #[derive(Default)]
 struct Listener {
     /// Index of the user.
@@ -83,7 +83,7 @@ impl Message {
 }
 
 impl Clients {
-    /// Connects all clients. Returns when each sender has had messages acknowledged.
+    /// Connects all clients. Returns when messages of each sender are acknowledged.
     pub async fn start(apis: Vec<Api>, scale: ClientScale) -> Self {
         let mut users = Vec::new();
         for n in 0..scale.users {
@@ -113,7 +113,7 @@ impl Clients {
         clients
     }
 
-    /// Waits until each sender has had more messages acknowledged.
+    /// Waits until `ClientScale::messages` more messages of each sender are acknowledged.
     pub async fn more_acknowledged(&mut self) {
         let shared = Arc::clone(&self.shared);
         let count = |sender: &AtomicUsize| sender.load(Ordering::SeqCst);
@@ -122,7 +122,7 @@ impl Clients {
         self.until("each sender has more messages acknowledged", holds).await;
     }
 
-    /// Waits until each listener has received all messages that are acknowledged by now.
+    /// Waits until each listener has received all messages that are acknowledged at the time of the call.
     pub async fn all_delivered(&mut self) {
         let mut newest = HashMap::new();
         for message in self.shared.acknowledged.lock().unwrap().iter() {
@@ -141,7 +141,7 @@ impl Clients {
         .await;
     }
 
-    /// Makes all listeners reconnect at the same time, with their cursors. Waits until they have caught up.
+    /// Makes all listeners reconnect and resume at the same time. Waits until all listeners have caught up.
     pub async fn reconnect_all(&mut self) {
         let connections = |listener: &Mutex<Listener>| listener.lock().unwrap().connections;
         let before: Vec<_> = self.shared.listeners.iter().map(connections).collect();
@@ -149,12 +149,12 @@ impl Clients {
         self.each_listener("is connected again", |n, listener| listener.connections > before[n]).await;
     }
 
-    /// Number of requests that were repeated, because they got no answer or UNAVAILABLE.
+    /// Returns the number of requests that were retried because the client got no response or UNAVAILABLE.
     pub fn retries(&self) -> usize {
         self.shared.retries.load(Ordering::SeqCst)
     }
 
-    /// Stops the senders, waits until all messages are delivered, and checks them.
+    /// Stops the senders, waits until all messages are delivered, and calls `Shared::check`.
     pub async fn finish(mut self, database_url: &str) {
         self.shared.stop.cancel();
         let senders = std::mem::take(&mut self.senders);
@@ -170,7 +170,7 @@ impl Clients {
         self.until(&format!("each listener {what}"), all).await;
     }
 
-    /// Waits for a condition. Fails if a client has failed.
+    /// Waits until `holds` returns true. Panics if a client has panicked.
     async fn until(&mut self, what: &str, holds: impl Fn() -> bool) {
         let waiting = async {
             while !holds() {
@@ -203,8 +203,8 @@ impl Shared {
         self.conversations.iter().filter(move |conversation| conversation.participants.contains(&user))
     }
 
-    /// Each acknowledged message is stored once, and no other message is. Each listener has received each message of
-    /// its conversations once, in the order of their numbers, and no message of other conversations. All listeners have
+    /// Asserts that each acknowledged message is stored once, and no other message is stored. Each listener has received each
+    /// message of its conversations once, in the order of their numbers, and no message of other conversations. All listeners have
     /// received a message with the same cursor.
     async fn check(&self, database_url: &str) {
         use diesel::prelude::*;
@@ -242,7 +242,7 @@ impl Shared {
     }
 }
 
-/// Sends messages to the user's conversations in turn. Changes the node when a request fails.
+/// Sends messages to the user's conversations in turn. Uses another node after a request fails.
 async fn send(shared: Arc<Shared>, sender: usize, user: User) {
     let devices: Vec<_> = shared.apis.iter().map(|api| user.on(api.clone())).collect();
     let conversations: Vec<_> = shared.conversations_of(sender).map(|conversation| &conversation.id).collect();
@@ -279,8 +279,8 @@ async fn acknowledged(shared: &Shared, devices: &[User], node: &mut usize, conve
     .await
 }
 
-/// Listens until the task is aborted. Changes the node when a connection ends. Every second listener also changes it
-/// when no event arrives for a while; the others stay as long as the connection lasts.
+/// Receives events until the task is aborted. Connects to another node when a connection ends. Every second listener
+/// also connects to another node when no event arrives for `ClientScale::patience`.
 async fn listen(shared: Arc<Shared>, number: usize, user: User) {
     let listener = &shared.listeners[number];
     let mut reconnect = shared.reconnect.subscribe();
@@ -333,7 +333,7 @@ async fn receive(listener: &Mutex<Listener>, socket: &mut Socket) -> Option<()> 
 }
 
 impl Listener {
-    /// Records an event, and checks that its cursor comes after that of the event before.
+    /// Records an event, and checks that its cursor is later than the cursor of the event before.
     fn record(&mut self, event: &Value) {
         let cursor = event["cursor"].as_str().unwrap();
         let seq = cursor.parse::<Cursor>().unwrap_or_else(|_| panic!("{event:#}")).seq;

@@ -59,7 +59,7 @@ async fn messages_are_sent_with_attachments() {
     assert_eq!(bob.forward(&silent, &group).await.violations(), ["messageIds.0"]);
 }
 
-/// An id of an attachment that does not exist.
+/// Returns an attachment id that no attachment has.
 fn other_id() -> String {
     parlance::ids::AttachmentId::new(Clock::system().now(), &parlance::random::Random::system()).to_string()
 }
@@ -86,7 +86,7 @@ async fn scheduled_messages_keep_their_attachments() {
 }
 
 #[tokio::test]
-async fn an_attachment_is_visible_to_users_who_can_see_a_message_with_it() {
+async fn an_attachment_is_visible_to_users_who_can_see_a_message_that_contains_it() {
     let node = Node::start().await;
     let names = ["ada", "bob", "cem", "eve"];
     let [ada, bob, cem, eve] = &join_all(names.map(|name| node.register(name))).await[..] else { unreachable!() };
@@ -134,17 +134,18 @@ async fn an_attachment_is_visible_to_users_who_can_see_a_message_with_it() {
     assert_eq!(bob.attachment(&unwanted).await, Value::Null);
 }
 
-/// A cached rendering of an event contains presigned URLs. It expires before they do, so later clients get fresh URLs.
+/// A cached rendering of an event contains presigned URLs. The rendering expires before the URLs, so later clients get
+/// fresh URLs.
 #[tokio::test]
 async fn a_cached_rendering_expires_before_its_presigned_urls() {
     const WINDOW: i64 = 30 * 60;
     let now = Clock::system().now();
     let into = i64::from(now.minute() * 60 + now.second()) % WINDOW;
-    // The node's clock starts four seconds before the URLs change.
+    // The clock of the second node starts four seconds before the URLs change.
     let ahead = TimeDelta::seconds(WINDOW - into - 4) - TimeDelta::nanoseconds(now.nanosecond().into());
     let clock = Clock::off_by(ahead);
     let change = clock.now() + TimeDelta::seconds(4);
-    // The S3 checks signatures by the system clock, so files are uploaded through a node with that clock.
+    // S3 checks signatures by the system clock, so files are uploaded through a node that uses the system clock.
     let database = TestDatabase::new().await;
     let uploading = Node::build().flag("--access-token-ttl=7200").start_on(&database).await;
     let node = Node::build().clock(clock).s3(&uploading.s3).start_on(&database).await;
@@ -167,7 +168,7 @@ async fn a_cached_rendering_expires_before_its_presigned_urls() {
     assert!(clock.now() < change, "this machine is too slow for this test");
     assert_eq!(shown().await, first, "the rendering is cached");
     let again = renders().await;
-    // URLs are the same until this time.
+    // Waits until the URLs change.
     tokio::time::sleep((change - clock.now()).to_std().unwrap_or_default() + Duration::from_millis(50)).await;
     let later = shown().await;
     assert_ne!(later, first);

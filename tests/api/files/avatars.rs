@@ -86,7 +86,7 @@ async fn a_failed_avatar_change_leaves_the_thumbnails_unchanged() {
     assert_eq!(bob.update_group(&group, json!({"avatarId": his})).await.code(), "FORBIDDEN");
     assert_eq!(bob.attachment(&his).await["thumbnailUrl"], before);
     assert!(!node.files().iter().any(|path| path.contains("square-")), "no square thumbnail is made");
-    // The same holds when the mutation fails at its last step, the check of the username.
+    // A mutation that fails at its last step, the check of the username, does not change the thumbnails either.
     let query = "mutation ($id: ID!, $name: String!) {
         updateProfile(input: {avatarId: $id, username: $name}) { viewer { id } }
     }";

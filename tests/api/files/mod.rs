@@ -1,4 +1,4 @@
-//! Tests of uploads, attachments and avatars, and of what inspects, stores and removes files.
+//! Tests of uploads, attachments and avatars, and of the inspection, storage and removal of files.
 
 mod attachments;
 mod avatars;

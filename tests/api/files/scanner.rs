@@ -1,4 +1,4 @@
-//! The virus scanner, tested with a real clamd. Its only signature matches the EICAR test file.
+//! The virus scanner, tested with a real clamd. The only signature of this clamd matches the EICAR test file.
 
 use std::fs::{self, Permissions};
 use std::io::SeekFrom;
@@ -60,7 +60,7 @@ impl Clamd {
         clamd
     }
 
-    /// Waits until clamd answers a scan. There is no other sign that it is ready.
+    /// Waits until clamd answers a scan, because clamd does not report otherwise that it is ready.
     async fn wait(&self) {
         let mut file = file(b"ready?").await;
         let ready = async {
@@ -84,7 +84,7 @@ impl Clamd {
     }
 }
 
-/// The path of clamd. Debian and Homebrew install it in directories outside of PATH.
+/// Returns the path of clamd. Debian and Homebrew install clamd in directories that may not be in PATH.
 fn program() -> PathBuf {
     let places = ["/usr/sbin/clamd", "/opt/homebrew/sbin/clamd", "/usr/local/sbin/clamd"];
     places.into_iter().map(PathBuf::from).find(|place| place.exists()).unwrap_or_else(|| "clamd".into())
@@ -108,7 +108,7 @@ async fn files_are_reported_as_clean_or_infected() {
         let mut infected = file(EICAR.concat().as_bytes()).await;
         let verdict = Verdict::Infected("Eicar-Test.UNOFFICIAL".to_owned());
         assert_eq!(scanner.scan(&mut infected).await.unwrap(), verdict);
-        // A scan starts at the beginning of the file, regardless of its current position.
+        // A scan starts at the beginning of the file, even if the position of the file handle is elsewhere.
         infected.seek(SeekFrom::Start(40)).await.unwrap();
         assert_eq!(scanner.scan(&mut infected).await.unwrap(), verdict);
     }
@@ -118,7 +118,7 @@ async fn files_are_reported_as_clean_or_infected() {
 async fn files_above_the_limits_of_clamd_are_never_clean() {
     let clamd = Clamd::start().await;
     for scanner in [clamd.over_socket(), clamd.over_tcp()] {
-        // clamd accepts the first one but does not scan it.
+        // clamd accepts the first of these files but does not scan it.
         for bytes in [MAX_FILE + 1, MAX_STREAM + 1, 20 * MAX_STREAM] {
             let result = scanner.scan(&mut file(&vec![0; bytes]).await).await;
             assert!(matches!(result, Err(Error::TooLarge)), "{bytes} bytes: {result:?}");
@@ -150,7 +150,7 @@ fn answering(place: &Path, answer: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn incomplete_and_unknown_answers_are_errors() {
+async fn incomplete_and_unknown_responses_of_clamd_are_errors() {
     let directory = TempDir::new().unwrap();
     for (index, answer) in
         [b"".as_slice(), b"stream: O", b"stream: OK", b"stream: Something ERROR\0", b"OK FOUND ERROR\0", b"\0"]

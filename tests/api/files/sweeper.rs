@@ -1,4 +1,4 @@
-//! Removal of attachments that nothing references. Every node does it.
+//! The sweeper, which removes attachments without references. Every node runs a sweeper.
 
 mod remnants;
 
@@ -18,7 +18,7 @@ fn sweeping() -> NodeBuilder {
     Node::build().flag("--attachment-sweep-interval=20")
 }
 
-/// Makes all scheduled checks of attachments old enough to be due.
+/// Moves all scheduled checks of attachments two days into the past, so that all checks are due.
 async fn age(connection: &mut AsyncPgConnection) {
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '2 days'").await.unwrap();
 }
@@ -40,7 +40,7 @@ async fn wait_for_sweep(connection: &mut AsyncPgConnection) {
     eventually("all attachments that are due are removed", async || count(connection, left).await == 0).await;
 }
 
-/// Number of objects of the attachment in the node's own S3.
+/// Returns the number of objects of the attachment in the embedded S3 of the node.
 fn objects(node: &Node, id: &Value) -> usize {
     let id = id.as_str().unwrap();
     let paths = node.files();
@@ -70,8 +70,8 @@ async fn unreferenced_attachments_are_removed_and_referenced_ones_stay() {
     let input = json!({"conversationId": group, "attachmentIds": [scheduled], "sendAt": at});
     let later = ada.query(query, json!({"input": input})).await["scheduleMessage"]["scheduledMessage"]["id"].clone();
 
-    // Nothing is removed during the grace period of one day. Another attachment is older and is removed, so the sweeper
-    // has run.
+    // No attachment is removed during the grace period of one day. An older attachment is removed, which shows that the
+    // sweeper has run.
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '23 hours'").await.unwrap();
     let older = upload().await;
     let due = "UPDATE attachment_looks SET since = since - interval '25 hours' WHERE attachment_id =
@@ -92,7 +92,7 @@ async fn unreferenced_attachments_are_removed_and_referenced_ones_stay() {
         assert_eq!(get(&ada.attachment(kept).await["url"]).await.status(), 200);
     }
 
-    // An attachment is removed when the last reference to it is gone.
+    // An attachment is removed after the last reference to it is removed.
     let query = "mutation { updateProfile(input: {avatarId: null}) { viewer { id } } }";
     ada.query(query, json!({})).await;
     let query =
@@ -124,7 +124,7 @@ async fn forwarded_attachments_outlive_the_original_message() {
     age(&mut connection).await;
     wait_for_sweep(&mut connection).await;
     assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
-    // Deleting the account of the sender keeps attachments that were sent, and removes others.
+    // When the account of the sender is deleted, sent attachments remain and unsent attachments are removed.
     let unsent = ada.upload_note("unsent").await;
     ada.delete_account(Some(PASSWORD)).await.data();
     age(&mut connection).await;
@@ -158,7 +158,7 @@ async fn attachments_of_expired_messages_are_removed() {
 
 /// If a node dies between deleting the objects and deleting the row, another node finishes the removal.
 #[tokio::test]
-async fn another_node_finishes_the_removal_of_a_node_that_died() {
+async fn another_node_finishes_a_removal_that_a_dead_node_has_begun() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -175,8 +175,8 @@ async fn another_node_finishes_the_removal_of_a_node_that_died() {
     assert_eq!((objects(&node, &memo), count(&mut connection, "attachments").await), (0, 0));
 }
 
-/// Three nodes sweep continuously while messages with the same attachments are sent, forwarded and deleted. In the end
-/// all referenced attachments exist, and all others are removed.
+/// The sweepers of three nodes run continuously while messages with the same attachments are sent, forwarded and
+/// deleted. Afterwards all referenced attachments exist, and all other attachments are removed.
 #[tokio::test]
 async fn concurrent_sweeps_never_remove_referenced_attachments() {
     const ATTACHMENTS: usize = 12;
@@ -201,7 +201,7 @@ async fn concurrent_sweeps_never_remove_referenced_attachments() {
         let (ada, bob) = (ada.on(&nodes[place % 2]), bob.on(&nodes[(place + 1) % 2]));
         let mut lost = 0;
         for _ in 0..ROUNDS {
-            // Without a grace period, an upload is removed unless it is sent first.
+            // Without a grace period, the sweeper may remove an upload before a message references it.
             let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
             put(&begun, b"note".to_vec()).await;
             let id = &begun["attachment"]["id"];
@@ -213,7 +213,7 @@ async fn concurrent_sweeps_never_remove_referenced_attachments() {
             }
             let message = sent.data()["sendMessage"]["message"].clone();
             let (forwarded, deleted) = tokio::join!(bob.forward(&message, &other), async {
-                // The message is deleted at another moment of the forward in each of four cases.
+                // The delay varies, so that the message is deleted at four different moments of the forward.
                 tokio::time::sleep(Duration::from_millis(place as u64 % 4)).await;
                 ada.delete_message(&message, "EVERYONE").await
             });
@@ -262,7 +262,7 @@ async fn concurrent_sweeps_never_remove_referenced_attachments() {
 }
 
 #[tokio::test]
-async fn the_archive_of_a_user_lists_their_files() {
+async fn the_export_of_a_user_lists_the_files_of_the_user() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

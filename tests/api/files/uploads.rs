@@ -1,4 +1,4 @@
-//! Files: from `createUpload` to an attachment that is READY.
+//! Uploads of files, from `createUpload` to an attachment that is READY.
 
 mod completing;
 mod parts;
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Node, NodeBuilder, TestDatabase, User, get, picture, put, unique};
 
-/// Settings for the tests' Garage in place of the embedded S3.
+/// Returns a builder of a node that uses the Garage of `make test` instead of the embedded S3.
 fn second_s3() -> NodeBuilder {
     let setting = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}: run the tests with `make test`"));
     Node::build()
@@ -23,7 +23,7 @@ fn second_s3() -> NodeBuilder {
         .flag(&format!("--s3-bucket=test-{}", unique().replace('_', "-")))
 }
 
-/// The SHA-256 in hexadecimal digits.
+/// Returns the SHA-256 in hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -131,7 +131,7 @@ async fn uploads_with_invalid_names_types_sizes_or_checksums_are_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_does_not_match_its_type_is_rejected_and_removed() {
+async fn a_file_that_does_not_match_its_declared_type_is_rejected_and_removed() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Files", &[]).await;
@@ -188,7 +188,7 @@ async fn storage_and_pending_uploads_per_user_are_limited() {
     assert_eq!(refused.len(), 3, "two uploads of 200 bytes have room");
     assert_eq!(refused[0].violations(), ["byteSize"]);
     bob.create_upload(begin(1000)).await.data();
-    // A rejected upload counts for a while, because its URL is still valid.
+    // A rejected upload counts against the limit while its URL is valid.
     let eve = node.register("eve").await;
     let lie = eve.try_upload("a.png", "image/png", &[7; 600]).await;
     assert_eq!(lie["state"], "REJECTED");
@@ -231,7 +231,7 @@ async fn only_files_are_unavailable_without_s3() {
     assert_eq!(ada.complete_upload(&begun["attachment"]["id"]).await.code(), "UNAVAILABLE");
 }
 
-/// Clients may reach S3 by another host name than the server does. A signature is valid for one host name only.
+/// Clients may use another host name of S3 than the server does. A signature is valid for one host name only.
 #[tokio::test]
 async fn presigned_urls_use_the_public_endpoint() {
     let own = Node::start().await;

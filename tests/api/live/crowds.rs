@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Listener, Nodes, Way, set_presence};
 use crate::support::{Node, Socket, User, eventually};
 
-/// A user who connects is one publication. A user who reconnects within PRESENCE_GRACE is no publication.
+/// A user who connects causes one publication. A user who reconnects within PRESENCE_GRACE causes no publication.
 #[tokio::test]
-async fn presence_is_published_once_per_user_that_changed() {
+async fn presence_is_published_once_per_user_whose_presence_changed() {
     const USERS: usize = 200;
     let Nodes { one, two, database: _database, .. } = Way::Redis.nodes([2, 10, 20]).await;
     let watcher = two.register("watcher").await;
@@ -38,10 +38,10 @@ async fn presence_is_published_once_per_user_that_changed() {
     let back = sockets_of(&users).await;
     assert_eq!(published(&one).await - before[0], USERS as u64, "a reconnect was published");
     drop(back);
-    // The other node publishes once per user that they are connected to it.
+    // The other node publishes once per user that the user is connected to it.
     let _moved = sockets_of(&users.iter().map(|user| user.on(&two)).collect::<Vec<_>>()).await;
     assert_eq!(published(&two).await - before[1], USERS as u64);
-    // The subscriber receives this change next, and no other before it.
+    // The next event of the subscriber is this change, so no other change was delivered.
     set_presence(&users[0].on(&two), "AWAY").await.data();
     assert_eq!(watching.status().await, "AWAY");
 }
@@ -69,8 +69,8 @@ impl Exchange for DeafExchange {
     }
 }
 
-/// While all publications are lost, nodes do not treat each other as dead, because they also miss their own heartbeats.
-/// Afterwards they request the changes that they missed.
+/// While all publications are lost, a node also misses its own heartbeats, and so does not treat other nodes as dead.
+/// Afterwards each node requests the changes that it missed.
 #[tokio::test]
 async fn nodes_recover_publications_that_were_lost() {
     let exchange = Arc::new(DeafExchange { inner: MemoryExchange::default(), deaf: AtomicBool::new(false) });
@@ -87,7 +87,7 @@ async fn nodes_recover_publications_that_were_lost() {
     room.snapshot().await;
     exchange.deaf.store(true, Ordering::SeqCst);
     let _adas = Listener::room(&ada, &conversation).await;
-    // Longer than PRESENCE_NODE_TTL.
+    // Waits longer than PRESENCE_NODE_TTL.
     sleep(Duration::from_secs(2)).await;
     of_bob.expect_no_event().await;
     of_ada.expect_no_event().await;

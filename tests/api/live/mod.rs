@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Node, NodeBuilder, Socket, TestDatabase, User, eventually};
 
-/// The settings of most tests, in seconds: TYPING_TIMEOUT, PRESENCE_GRACE and PRESENCE_NODE_TTL.
+/// TYPING_TIMEOUT, PRESENCE_GRACE and PRESENCE_NODE_TTL of most tests, in seconds.
 const SECONDS: [u64; 3] = [2, 1, 2];
 
-/// Two nodes, and the parts that are needed to start more.
+/// Two nodes, and the values that are needed to start further nodes.
 struct Nodes {
     one: Node,
     two: Node,
@@ -67,7 +67,7 @@ const ROOM: &str = "subscription ($id: ID!) { room(conversationId: $id) { __type
     ... on RoomLeft { user { id } }
 } }";
 
-/// A subscription on its own socket.
+/// A subscription on a separate socket.
 struct Listener {
     socket: Socket,
     field: &'static str,
@@ -106,21 +106,21 @@ impl Listener {
         message["payload"]["data"][self.field].clone()
     }
 
-    /// The error code with which the subscription ends.
+    /// Waits for the error that ends the subscription, and returns its code.
     async fn refused(mut self) -> String {
         let message = self.socket.receive_of("it").await;
         assert_eq!(message["type"], "error", "{message:#}");
         message["payload"][0]["extensions"]["code"].as_str().unwrap().to_owned()
     }
 
-    /// Fails if an event has arrived before the answer to a ping.
+    /// Sends a ping. Panics if an event arrives before the pong.
     async fn expect_no_event(&mut self) {
         self.socket.send(json!({"type": "ping"})).await;
         let message = self.socket.receive().await;
         assert_eq!(message["type"], "pong", "{message:#}");
     }
 
-    /// The next status must be ONLINE, perhaps after the first status OFFLINE of a new subscription.
+    /// Waits for the status ONLINE. A new subscription may first deliver OFFLINE.
     async fn expect_online(&mut self) {
         let first = self.status().await;
         if first == "OFFLINE" {
@@ -130,19 +130,19 @@ impl Listener {
         }
     }
 
-    /// The presence status in the next event.
+    /// Waits for the next event and returns its presence status.
     async fn status(&mut self) -> String {
         self.next().await["presence"]["status"].as_str().unwrap().to_owned()
     }
 
-    /// The user ids in the next event, which must be a `RoomSnapshot`.
+    /// Waits for the next event, which must be a `RoomSnapshot`, and returns its user ids.
     async fn snapshot(&mut self) -> Vec<String> {
         let event = self.next().await;
         assert_eq!(event["__typename"], "RoomSnapshot", "{event:#}");
         event["users"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The next event must be of this type and about this user.
+    /// Waits for the next event, which must have this type and this user.
     async fn expect_change(&mut self, kind: &str, user: &User) {
         let event = self.next().await;
         assert_eq!((&event["__typename"], &event["user"]["id"]), (&json!(kind), &json!(user.id)));

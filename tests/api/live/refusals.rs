@@ -19,7 +19,7 @@ async fn invalid_and_unauthorized_requests_are_rejected() {
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["conversationId"]));
     let answer = set_presence(&ada, "OFFLINE").await;
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["status"]));
-    // A user without a connection stays OFFLINE.
+    // `setPresence` does not change the status of a user without a connection.
     assert_eq!(set_presence(&ada, "AWAY").await.data()["setPresence"]["presence"]["status"], "OFFLINE");
 
     let mut socket = ada.socket().await;
@@ -72,7 +72,7 @@ async fn a_refused_event_stream_does_not_make_its_user_online() {
     let body = json!({"query": "subscription { inbox { __typename } }"});
     let refused = request.bearer_auth(&ada.access_token).json(&body).send().await.unwrap();
     assert_eq!(refused.status(), 429);
-    // The user's socket is the only change.
+    // The socket of the user causes the only change.
     let _socket = ada.socket().await;
     assert_eq!(watching.status().await, "ONLINE");
     assert_eq!(node.metric(published).await, before + 1);

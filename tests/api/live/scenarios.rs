@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, wait_for_last_seen};
 use crate::support::{ALLOWANCE, PASSWORD, PATIENCE, User, eventually, within};
 
-/// Defines each scenario as two tests: `over_memory` and `over_redis`.
+/// Defines two tests for each scenario, in the modules `over_memory` and `over_redis`.
 macro_rules! over_each_way {
     ($($scenario:ident)*) => {
         mod over_memory {
@@ -21,18 +21,18 @@ macro_rules! over_each_way {
 }
 
 over_each_way! {
-    typing_reaches_other_participants_and_expires
-    presence_changes_reach_subscribers
-    users_who_may_no_longer_see_presence_see_offline_at_once
+    typing_is_shown_to_other_participants_and_expires
+    subscribers_receive_presence_changes
+    users_without_permission_to_see_presence_see_offline_at_once
     a_reconnect_within_the_grace_period_does_not_change_presence
-    a_room_reports_who_enters_and_leaves
-    users_of_a_node_that_dies_go_offline
+    subscribers_of_a_room_receive_who_enters_and_leaves
+    users_of_a_node_that_dies_become_offline
     users_of_a_node_that_shuts_down_can_reconnect_elsewhere
-    a_new_node_learns_who_is_online
-    a_user_who_is_removed_from_the_conversation_leaves_its_room
+    a_new_node_receives_the_presence_of_online_users
+    a_user_who_is_removed_from_the_conversation_leaves_the_room
 }
 
-async fn typing_reaches_other_participants_and_expires(way: Way) {
+async fn typing_is_shown_to_other_participants_and_expires(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -46,7 +46,7 @@ async fn typing_reaches_other_participants_and_expires(way: Way) {
     assert_eq!(answer["setTyping"]["conversationId"], conversation.as_str());
     assert_eq!(heard.next().await, event(true));
     assert_eq!(inbox.next().await["typing"], true);
-    // Repeating it on another node extends the timeout and sends no event.
+    // A repeated `setTyping` on another node extends the timeout and sends no event.
     sleep(Duration::from_secs(1)).await;
     set_typing(&ada.on(&two), &conversation, true).await.data();
     assert_eq!(heard.next().await, event(false));
@@ -61,16 +61,16 @@ async fn typing_reaches_other_participants_and_expires(way: Way) {
     set_typing(&ada, &conversation, false).await.data();
     assert_eq!(heard.next().await, event(false));
     assert!(stopped.elapsed() < Duration::from_secs(2));
-    // A repeated stop sends no event, so the next one is of the next start.
+    // A repeated stop sends no event, so the next event belongs to the next start.
     set_typing(&ada, &conversation, false).await.data();
     set_typing(&ada, &conversation, true).await.data();
     assert_eq!(heard.next().await, event(true));
-    // Users do not receive their own events. The first one is of the other user.
+    // Users do not receive events of their own typing, so the first event belongs to the other user.
     set_typing(&bob, &conversation, true).await.data();
     assert_eq!(own.next().await["user"]["id"], bob.id.as_str());
 }
 
-async fn presence_changes_reach_subscribers(way: Way) {
+async fn subscribers_receive_presence_changes(way: Way) {
     let Nodes { one, two, database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let mut watching = Listener::presence(&bob, &[&ada]).await;
@@ -97,7 +97,7 @@ async fn presence_changes_reach_subscribers(way: Way) {
     assert_eq!(watching.status().await, "AWAY");
 
     drop((phone, laptop_inbox));
-    // Longer than PRESENCE_GRACE. While one device is connected, the user stays AWAY.
+    // Waits longer than PRESENCE_GRACE. While one device is connected, the user stays AWAY.
     sleep(Duration::from_millis(1500)).await;
     set_presence(&laptop, "ONLINE").await.data();
     assert_eq!(watching.status().await, "ONLINE");
@@ -110,15 +110,15 @@ async fn presence_changes_reach_subscribers(way: Way) {
     assert!(seen.is_string(), "{gone:#}");
     assert_eq!(presence(&ada, &bob).await["lastSeenAt"], *seen);
     wait_for_last_seen(&database, &ada).await;
-    // The status that was set is cleared when the last connection closes.
+    // The status AWAY, which a device had set, was cleared when the last connection closed.
     let _phone = ada.socket().await;
     assert_eq!(watching.status().await, "ONLINE");
-    // The subscription to another user has received nothing else.
+    // The next event of the subscription to the other user is this change, so no other event was delivered.
     set_presence(&bob, "AWAY").await.data();
     assert_eq!(another.status().await, "AWAY");
 }
 
-async fn users_who_may_no_longer_see_presence_see_offline_at_once(way: Way) {
+async fn users_without_permission_to_see_presence_see_offline_at_once(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let _phone = ada.socket().await;
@@ -140,7 +140,7 @@ async fn users_who_may_no_longer_see_presence_see_offline_at_once(way: Way) {
             delays.push(changed.elapsed());
         }
     }
-    // At once: no timeout or poll has to pass first.
+    // The delays show that the change is sent at once, and not after a timeout or poll.
     delays.sort();
     assert!(delays[0] < Duration::from_millis(500) && delays[3] < ALLOWANCE, "{delays:?}");
     // A room does not show users who block each other to each other.
@@ -164,7 +164,7 @@ async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) 
     set_presence(&ada, "AWAY").await.data();
     assert_eq!(watching.status().await, "AWAY");
     drop(socket);
-    // Shorter than PRESENCE_GRACE, and then longer.
+    // The first wait is shorter than PRESENCE_GRACE, the second wait is longer.
     sleep(Duration::from_millis(500)).await;
     let socket = ada.socket().await;
     sleep(Duration::from_millis(2200)).await;
@@ -177,7 +177,7 @@ async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) 
     assert_eq!(watching.status().await, "ONLINE", "nothing changed before");
 }
 
-async fn a_room_reports_who_enters_and_leaves(way: Way) {
+async fn subscribers_of_a_room_receive_who_enters_and_leaves(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob, cem) = (one.register("ada").await, two.register("bob").await, two.register("cem").await);
     let group = ada.create_group("Room", &[&bob, &cem]).await;
@@ -195,7 +195,7 @@ async fn a_room_reports_who_enters_and_leaves(way: Way) {
     both.sort();
     assert_eq!(users, both);
 
-    // A second device of a user sends no event, on any node.
+    // A second device of a user in the room causes no event, on whichever node it is.
     let mut device = Listener::room(&bob.on(&one), &group).await;
     assert_eq!(device.snapshot().await.len(), 2);
     let mut tablet = Listener::room(&bob, &group).await;
@@ -205,12 +205,12 @@ async fn a_room_reports_who_enters_and_leaves(way: Way) {
     eventually("the sockets are closed", async || two.metric("parlance_sockets_open").await == 0).await;
     let _third = Listener::room(&cem, &group).await;
     first.expect_change("RoomEntered", &cem).await;
-    // Completing the subscription leaves the room, although the socket stays open.
+    // When the client completes the subscription, the user leaves the room, although the socket stays open.
     device.socket.send(json!({"type": "complete", "id": "it"})).await;
     first.expect_change("RoomLeft", &bob).await;
 }
 
-async fn users_of_a_node_that_dies_go_offline(way: Way) {
+async fn users_of_a_node_that_dies_become_offline(way: Way) {
     let Nodes { one, two, database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -227,9 +227,9 @@ async fn users_of_a_node_that_dies_go_offline(way: Way) {
     room.expect_change("RoomLeft", &ada).await;
     let took = killed.elapsed();
     assert!(took >= Duration::from_secs(1), "a node was treated as dead too early");
-    // PRESENCE_NODE_TTL and a quarter of it.
+    // The limit is PRESENCE_NODE_TTL and a quarter of it.
     assert!(took < Duration::from_millis(2500) + ALLOWANCE, "{took:?}");
-    // A surviving node stores it.
+    // A surviving node stores `last_seen_at`.
     wait_for_last_seen(&database, &ada).await;
 }
 
@@ -251,7 +251,7 @@ async fn users_of_a_node_that_shuts_down_can_reconnect_elsewhere(way: Way) {
     assert_eq!(of_ada.status().await, "AWAY", "nothing changed before");
 }
 
-async fn a_new_node_learns_who_is_online(way: Way) {
+async fn a_new_node_receives_the_presence_of_online_users(way: Way) {
     let Nodes { one, two, way, database } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -264,7 +264,7 @@ async fn a_new_node_learns_who_is_online(way: Way) {
     assert_eq!(room.snapshot().await.len(), 2);
 }
 
-async fn a_user_who_is_removed_from_the_conversation_leaves_its_room(way: Way) {
+async fn a_user_who_is_removed_from_the_conversation_leaves_the_room(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let group = ada.create_group("Leaving", &[&bob]).await;

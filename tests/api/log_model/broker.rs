@@ -1,4 +1,4 @@
-//! A broker that holds published events back until a step delivers or drops them.
+//! A broker that holds published events back until a step of the test delivers or drops them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use parlance::log::{Broker, Event, Incoming, Publication};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Capacity of a subscriber's channel. Larger than the number of publications of a case.
+/// Capacity of the channel of a subscriber. Larger than the number of publications in a case.
 const QUEUE: usize = 4096;
 
 #[derive(Default)]
@@ -21,13 +21,13 @@ struct Subscriber {
 }
 
 impl HeldBroker {
-    /// The number of the next subscriber.
+    /// Returns the number that the next subscriber will get.
     pub fn next_subscriber(&self) -> usize {
         self.with(|subscribers| subscribers.len())
     }
 
-    /// Returns up to `count` held events from index `place`, modulo the number of held events. Removes them unless
-    /// `kept` is set.
+    /// Returns up to `count` held events, beginning at the index `place` modulo the number of held events. Removes the
+    /// returned events unless `kept` is set.
     pub fn take(&self, subscriber: usize, place: usize, count: usize, kept: bool) -> Vec<Event> {
         self.with(|subscribers| {
             let held = &mut subscribers[subscriber].held;
@@ -41,7 +41,7 @@ impl HeldBroker {
     }
 
     pub fn send(&self, subscriber: usize, incoming: Incoming) {
-        // Sending fails if the node has stopped, which is fine.
+        // The error is ignored, because it only means that the node has stopped.
         self.with(|subscribers| drop(subscribers[subscriber].sender.try_send(incoming)));
     }
 

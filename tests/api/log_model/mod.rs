@@ -1,8 +1,8 @@
-//! Compares the log with a model. Each case is a random sequence of steps of writers, brokers, nodes and clients. After
-//! it each stream must have delivered exactly the events that the model predicts, in order and once.
+//! Compares the log with a model. Each case is a random sequence of steps of writers, brokers, nodes and clients. At
+//! the end of a case, each stream must have delivered exactly the events that the model predicts, in order and once.
 //!
-//! The log, its tails and its streams are the real ones, on a real Postgres. The steps control the broker. The cases
-//! follow from a seed: set PROPTEST_RNG_SEED for other cases, and PROPTEST_CASES for more cases.
+//! The tests use the log, the tails and the streams of the server, on a real Postgres. The steps control the broker. A
+//! seed determines the cases: PROPTEST_RNG_SEED changes the seed, and PROPTEST_CASES the number of cases.
 
 mod broker;
 mod model;
@@ -30,15 +30,15 @@ fn streams_deliver_exactly_what_the_model_predicts() {
     }
 }
 
-/// A stream that was detached from the tail because its queue was full still holds the events in the queue.
+/// When the queue of a stream is full, the stream is detached from the tail, but the queue still contains events.
 #[test]
-fn a_full_queue_does_not_deliver_events_after_its_user_leaves() {
+fn a_full_queue_delivers_no_events_after_the_user_leaves_the_conversation() {
     let (events, loss) = (Write::Message(CONVERSATION), Write::Leave(USER, CONVERSATION));
     Laboratory::new().play(full_queue(events, loss)).unwrap();
 }
 
 #[test]
-fn a_full_queue_does_not_deliver_reads_after_its_user_turns_read_receipts_off() {
+fn a_full_queue_delivers_no_read_positions_after_the_user_turns_read_receipts_off() {
     let (events, loss) = (Write::Read(CONVERSATION, USER + 1), Write::Receipts(USER, false));
     Laboratory::new().play(full_queue(events, loss)).unwrap();
 }
@@ -46,13 +46,14 @@ fn a_full_queue_does_not_deliver_reads_after_its_user_turns_read_receipts_off() 
 const USER: usize = 0;
 const CONVERSATION: usize = 0;
 
-/// A case in which a queue fills with events that the user may no longer receive afterwards.
+/// Returns a case in which `events` fill the queue of a stream. After the write `loss` the user may no longer receive
+/// these events.
 fn full_queue(events: Write, loss: Write) -> Case {
     const STREAM: usize = 0;
     let append = |write, times| vec![Step::Append { node: 0, writes: vec![write] }; times];
     let long_pause = || vec![Step::Pause; 20];
     let steps = [
-        // The stream is live when the tail has reached the events of the memberships.
+        // The stream becomes live when the tail has reached the events that created the memberships.
         vec![Step::Subscribe { node: 0, user: USER, wanted: Wanted::Inbox, from: From::Now, items: 1 }],
         vec![Step::Gap { node: 0 }],
         long_pause(),
@@ -68,7 +69,7 @@ fn full_queue(events: Write, loss: Write) -> Case {
     Case { settings, members: [[true; steps::CONVERSATIONS]; steps::USERS], steps }
 }
 
-/// One database for many cases. Each case creates its own users and conversations.
+/// The database and the runtime in which all cases run. Each case creates its own users and conversations.
 struct Laboratory {
     runtime: Runtime,
     database: Database,
@@ -77,7 +78,7 @@ struct Laboratory {
 
 impl Laboratory {
     fn new() -> Self {
-        // The runtime has one thread, so that a case depends on its steps and as little as possible on scheduling.
+        // The runtime has one thread, so that the result of a case depends little on scheduling.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (test_database, database) = runtime.block_on(async {
             let test_database = TestDatabase::new().await;

@@ -1,11 +1,11 @@
-//! The model: the log as a list of events, and the check of what a stream delivered.
+//! The model: the log as a list of events, and the check of the items that a stream delivered.
 
 use std::fmt;
 
 use parlance::ids::{ConversationId, UserId};
 use parlance::log::{Audience, Change, Event, Interest, Item, Seq};
 
-/// All events that were committed after `base`, in the order of seq.
+/// The model of the log: all events that were committed after the seq `base`, in the order of seq.
 #[derive(Clone, Debug)]
 pub struct Model {
     base: Seq,
@@ -18,7 +18,7 @@ pub struct Heard {
     pub item: Item,
     /// Position of the node's tail before the item was polled.
     pub tail: Seq,
-    /// Seq of the last event that can have been committed at that time.
+    /// Upper bound for the seq of the events that were committed when the client received the item.
     pub head: Seq,
 }
 
@@ -35,7 +35,7 @@ pub struct Listening {
 pub enum Start {
     Now,
     After(Seq),
-    /// The cursor belongs to another log, or to a place that the log has not reached.
+    /// The stream starts at a cursor of another log, or at a position that the log has not reached.
     Invalid,
 }
 
@@ -57,7 +57,7 @@ impl Model {
         self.events.extend((next..).zip(changes).map(|(seq, &change)| Event { seq, change }));
     }
 
-    /// Whether the user is a participant of the conversation after the event at `seq`.
+    /// Returns whether the user is a participant of the conversation after the event at `seq`.
     pub fn takes_part(&self, user: UserId, conversation: ConversationId, seq: Seq) -> bool {
         let own = |event: &&Event| match event.change {
             Change::ConversationAdded { user: other, conversation: another }
@@ -70,17 +70,17 @@ impl Model {
         last.is_some_and(|event| matches!(event.change, Change::ConversationAdded { .. }))
     }
 
-    /// Whether the user is a participant after at least one event between `from` and `upto`, inclusive.
+    /// Returns whether the user is a participant after at least one event between `from` and `upto`, inclusive.
     fn takes_part_between(&self, user: UserId, conversation: ConversationId, from: Seq, upto: Seq) -> bool {
         (from..=upto).any(|seq| self.takes_part(user, conversation, seq))
     }
 
-    /// Whether the user is a participant after each event between `from` and `upto`, inclusive.
+    /// Returns whether the user is a participant after each event between `from` and `upto`, inclusive.
     fn takes_part_throughout(&self, user: UserId, conversation: ConversationId, from: Seq, upto: Seq) -> bool {
         (from..=upto).all(|seq| self.takes_part(user, conversation, seq))
     }
 
-    /// Whether the user has turned read receipts off after the event at `seq`.
+    /// Returns whether read receipts of the user are off after the event at `seq`.
     fn has_receipts_off(&self, user: UserId, seq: Seq) -> bool {
         let own = |event: &&Event| match event.change {
             Change::ReadReceiptsOff { user: other } | Change::ReadReceiptsOn { user: other } => other == user,
@@ -90,7 +90,7 @@ impl Model {
         last.is_some_and(|event| matches!(event.change, Change::ReadReceiptsOff { .. }))
     }
 
-    /// Returns a description of the first item that the stream should not have delivered, or of a lost event.
+    /// Checks the items that a stream has delivered. The error describes the first wrong item, or a lost event.
     pub fn check(&self, listening: &Listening) -> Result<(), String> {
         let mut reader = Reader { model: self, listening, position: None, caught_up: false, closed: false };
         if let Start::After(seq) = listening.start {
@@ -115,7 +115,7 @@ impl fmt::Display for Model {
 struct Reader<'a> {
     model: &'a Model,
     listening: &'a Listening,
-    /// All events up to this seq are checked. None before the first item of a stream without a cursor.
+    /// Seq up to which all events are checked. None before the first item of a stream without a cursor.
     position: Option<Seq>,
     caught_up: bool,
     closed: bool,
@@ -173,7 +173,8 @@ impl Reader<'_> {
         ensure(!hidden, || "the node knew that the user had read receipts off".to_owned())
     }
 
-    /// Moves the position to `seq`. Fails if an event between them had to be delivered.
+    /// Moves the position to `seq`. Returns an error if the stream had to deliver an event between the old position and
+    /// `seq`.
     fn advance(&mut self, seq: Seq, head: Seq) -> Result<(), String> {
         if let Some(position) = self.position {
             let between = self.model.events.iter().filter(|event| event.seq > position && event.seq < seq);
@@ -184,9 +185,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether the stream must deliver the event. Events of conversations that the user has left by `head` may be
-    /// missing, except for `ConversationRemoved`. Read receipts of others may be missing if the user has turned read
-    /// receipts off by `head`.
+    /// Returns whether the stream must deliver the event. If the user has left the conversation before `head`, only
+    /// `ConversationRemoved` must be delivered. If the user has turned read receipts off before `head`, read receipts
+    /// of other users may be missing.
     fn must_come(&self, event: &Event, head: Seq) -> bool {
         let stays = || match (event.change, conversation_of(event)) {
             (Change::ConversationRemoved { .. }, _) | (_, None) => true,
@@ -224,12 +225,12 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the event shows how far another user has read.
+/// Returns whether the event shows how far another user has read.
 fn shows_reading_position(user: UserId, event: &Event) -> bool {
     matches!(event.change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
-/// The conversation that an event is about.
+/// Returns the conversation of an event.
 fn conversation_of(event: &Event) -> Option<ConversationId> {
     match event.change {
         Change::ConversationAdded { conversation, .. } | Change::ConversationRemoved { conversation, .. } => {

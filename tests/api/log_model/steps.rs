@@ -1,5 +1,5 @@
-//! The steps of a case. A number selects one of the items that exist at that time, modulo their count. So every
-//! sequence of steps is valid, also after proptest shrinks it.
+//! The steps of a case. A number in a step, modulo the count of the items, selects one of the items that exist at that
+//! time, such as a stream. So every sequence of steps is valid, even after proptest has shrunk the sequence.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ pub struct Case {
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub hole_wait_ms: u64,
-    /// Whether the tails also poll Postgres.
+    /// Whether the tails also poll Postgres during the case.
     pub looks: bool,
     pub tail_memory: usize,
     pub stream_queue: usize,
@@ -38,8 +38,8 @@ pub enum Step {
         node: usize,
         writes: Vec<Write>,
     },
-    /// Delivers some of the held events to the node's tail, in any order. If `kept` is set, they can be delivered
-    /// again.
+    /// Delivers some of the held events to the tail of the node, in any order. If `kept` is set, the broker keeps the
+    /// events, so that later steps can deliver them again.
     Deliver {
         node: usize,
         place: usize,
@@ -63,7 +63,7 @@ pub enum Step {
         from: From,
         items: usize,
     },
-    /// Lets the client read this number of further items.
+    /// Allows the client to read this number of further items.
     Read {
         stream: usize,
         items: usize,
@@ -71,7 +71,7 @@ pub enum Step {
     Disconnect {
         stream: usize,
     },
-    /// Stops the node with its tail and its streams, and starts another in its place.
+    /// Stops the node with its tail and its streams, and starts a new node with the same number.
     Restart {
         node: usize,
     },
@@ -85,13 +85,13 @@ pub enum Write {
     Update(usize),
     Receipt(usize, usize),
     Revoke(usize),
-    /// An event of a kind that only a newer version of the server knows.
+    /// Appends an event of a kind that only a newer version of the server knows.
     Unknown(usize),
     Join(usize, usize),
     Leave(usize, usize),
-    /// The user advances their read position.
+    /// Advances the read position of the user.
     Read(usize, usize),
-    /// A user turns read receipts on or off.
+    /// Turns read receipts of the user on or off.
     Receipts(usize, bool),
 }
 

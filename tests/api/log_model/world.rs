@@ -28,10 +28,10 @@ use super::steps::{self, CONVERSATIONS, Case, NODES, Settings, Step, USERS, Want
 use crate::support::{PATIENCE, TestDatabase};
 
 const PAUSE: Duration = Duration::from_millis(2);
-/// Poll interval that does not elapse within a case.
+/// Poll interval that is longer than any case.
 const NEVER: Duration = Duration::from_hours(1);
 const OFTEN: Duration = Duration::from_millis(20);
-/// More items than a stream can have.
+/// Number of items that a client may read at the end of a case. Larger than the number of items of any stream.
 const ALL: usize = 100_000;
 
 pub struct World {
@@ -42,10 +42,10 @@ pub struct World {
     broker: Arc<HeldBroker>,
     nodes: Vec<Node>,
     users: Vec<UserId>,
-    /// Conversations that users join and leave, then one conversation per user that the user never leaves.
+    /// First the conversations that users join and leave, then one conversation per user that this user never leaves.
     conversations: Vec<ConversationId>,
     model: Model,
-    /// Seq of the last event that can have been committed.
+    /// Upper bound for the seq of committed events.
     head: Arc<AtomicI64>,
     streams: Vec<Stream>,
 }
@@ -56,14 +56,14 @@ struct Node {
     _stop: DropGuard,
 }
 
-/// A client of one stream. It reads in its own task.
+/// A client of one stream, which reads in a separate task.
 struct Stream {
     node: usize,
     user: usize,
     interest: Interest,
     start: Start,
     heard: Arc<Mutex<Vec<Heard>>>,
-    /// Number of items that the client may still read.
+    /// Permits for the items that the client may still read.
     items: Arc<Semaphore>,
     task: JoinHandle<()>,
 }
@@ -162,8 +162,8 @@ impl World {
         }
     }
 
-    /// Appends the writes in one transaction. Skips writes without effect, such as leaving a conversation that the user
-    /// is not a participant of.
+    /// Appends the events of the writes in one transaction. Skips writes without effect, for example if a user who is
+    /// not a participant leaves.
     async fn append(&mut self, node: usize, writes: &[Write]) {
         let log = self.nodes[node].log.clone();
         let written = log.transaction(async |tx| {
@@ -175,7 +175,7 @@ impl World {
             for &change in &changes {
                 tx.record(change);
             }
-            // Clients can read the events before the writer knows that the commit succeeded.
+            // The model changes before the commit, because clients can read the events before the commit returns.
             self.model.append(&changes);
             self.head.store(self.model.head(), Ordering::SeqCst);
             Ok::<(), parlance::error::Error>(())
@@ -276,7 +276,7 @@ impl World {
         }
     }
 
-    /// Lets all clients read to the end, and compares the items that they received with the model.
+    /// Lets all clients read to the end of the log, and compares the received items with the model.
     pub async fn finish(mut self) -> Result<(), String> {
         let mut last = [0; CONVERSATIONS];
         for (conversation, seq) in last.iter_mut().enumerate() {
@@ -313,7 +313,7 @@ impl World {
 }
 
 impl Stream {
-    /// The seq from which the client would resume.
+    /// Returns the seq after which the client would resume.
     fn last_seq(&self) -> Option<Seq> {
         self.heard.lock().unwrap().last().and_then(|heard| match heard.item {
             Item::Event(event) => Some(event.seq),
@@ -322,7 +322,7 @@ impl Stream {
         })
     }
 
-    /// Waits until the client has received the event at `end`, or until the stream closes if `end` is None.
+    /// Waits until the client has received the event at `end`. If `end` is None, waits until the stream closes.
     async fn ended(&mut self, end: Option<Seq>) -> Result<(), String> {
         let ended = async {
             while !self.task.is_finished() && (end.is_none() || self.last_seq() < end) {
@@ -378,7 +378,7 @@ fn pick(streams: &[Stream], number: usize) -> Option<&Stream> {
     streams.get(number.checked_rem(streams.len())?)
 }
 
-/// Inserts the users and conversations that rows of `participants` reference.
+/// Inserts rows for the users and conversations, which rows of `participants` reference.
 async fn create(database: &TestDatabase, users: &[UserId], conversations: &[ConversationId]) {
     let users: Vec<_> = users.iter().map(|id| format!("('{0}', '{0}', '', '', now())", id.0)).collect();
     let conversations: Vec<_> =

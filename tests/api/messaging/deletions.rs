@@ -1,4 +1,4 @@
-//! Deleting messages, for everyone or for the viewer alone.
+//! Deletion of messages, for everyone or only for the viewer.
 
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
@@ -176,9 +176,9 @@ async fn a_message_deleted_for_the_viewer_is_hidden_only_on_their_own_devices() 
     assert_eq!(data["node"]["id"], messages[2]["id"]);
 }
 
-/// If all viewers shared one rendering, a viewer would see messages that they have hidden.
+/// Viewers with hidden messages must not share a rendering, or they would see messages that they have hidden.
 #[tokio::test]
-async fn events_for_many_viewers_leave_out_messages_that_each_has_hidden() {
+async fn events_show_no_viewer_a_message_that_this_viewer_has_hidden() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Shared", &[&bob, &cem]).await;

@@ -1,4 +1,4 @@
-//! Messages that expire.
+//! Expiry: a message with `expiresIn` becomes a tombstone after that time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Node, Socket, TestDatabase, User, eventually_some, unique};
 
-/// A message becomes a tombstone within this time after it has expired.
+/// Maximum time after the expiry until a message becomes a tombstone.
 const PROMISED: TimeDelta = TimeDelta::seconds(1);
-/// Time that a loaded machine may add.
+/// Additional time that a test allows, because the machine may be loaded.
 const ALLOWANCE: TimeDelta = TimeDelta::seconds(2);
 
 const UPDATES: &str = "subscription ($id: ID!) { messageUpdated(conversationId: $id) {
@@ -46,8 +46,8 @@ async fn next(socket: &mut Socket) -> Value {
     socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone()
 }
 
-/// Checks the tombstone of a message, and returns how late it is. Compares `deletedAt` with `expiresAt`, because the
-/// event may arrive later on a loaded machine.
+/// Checks the tombstone of a message, and returns the time from `expiresAt` to `deletedAt`. The arrival of the event is
+/// not measured, because a loaded machine delays it.
 fn lateness(message: &Value, tombstone: &Value) -> TimeDelta {
     assert_eq!((&tombstone["id"], &tombstone["number"]), (&message["id"], &message["number"]));
     assert_eq!((&tombstone["body"], &tombstone["expiresAt"]), (&Value::Null, &message["expiresAt"]));
@@ -62,13 +62,13 @@ async fn an_expired_message_becomes_a_tombstone_within_a_second() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let mut socket = updates(&bob, &conversation).await;
-    // The message that expires last is sent first. The others must not wait for it.
+    // The message that expires last is sent first. The other messages must not wait for its expiry.
     let later = send(&ada, &conversation, 3600).await;
     assert_eq!(time(&later["expiresAt"]) - time(&later["createdAt"]), TimeDelta::seconds(3600));
     let (two, one) = (send(&ada, &conversation, 2).await, send(&ada, &conversation, 1).await);
     let first = lateness(&one, &next(&mut socket).await);
     let second = lateness(&two, &next(&mut socket).await);
-    // Expiry also works for a message that is sent after the others have expired.
+    // This message is sent after the other messages have expired.
     let again = send(&ada, &conversation, 1).await;
     let third = lateness(&again, &next(&mut socket).await);
     assert!(first.min(second).min(third) < PROMISED, "{first} {second} {third}");
@@ -126,7 +126,7 @@ async fn messages_that_expired_while_no_node_ran_are_deleted_at_the_next_start()
     let gone = send(&ada, &group, 1).await;
     node.stop();
     node.stopped().await;
-    // The message expires.
+    // Waits until the message has expired.
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let node = Node::build().start_on(&database).await;
@@ -143,9 +143,9 @@ async fn messages_that_expired_while_no_node_ran_are_deleted_at_the_next_start()
     assert!(late < PROMISED + ALLOWANCE, "{late}");
 }
 
-/// One node ends right after it has stored the message. The other node knows the message from the log.
+/// The first node stops directly after it has stored the message. The other node finds the message through the log.
 #[tokio::test]
-async fn another_node_expires_a_message_when_its_node_is_gone() {
+async fn a_message_expires_when_the_node_that_stored_it_is_gone() {
     let database = TestDatabase::new().await;
     let broker = Arc::new(MemoryBroker::default());
     let second = Node::build().broker(Arc::<MemoryBroker>::clone(&broker)).start_on(&database).await;
@@ -157,7 +157,8 @@ async fn another_node_expires_a_message_when_its_node_is_gone() {
         group = ada.create_group("Killed", &[]).await;
         message = send(&ada, &group, 2).await;
     }
-    // By the clock of this node the message has expired already. Postgres's clock decides.
+    // By the clock of this node the message has expired already. The message must not expire yet, because the clock of
+    // Postgres decides.
     let _wrong = Node::build().clock(Clock::off_by(TimeDelta::hours(1))).start_on(&database).await;
     let mut socket = updates(&ada.on(&second), &group).await;
     let tombstone = next(&mut socket).await;

@@ -1,4 +1,4 @@
-//! Mentions: which users the server finds in a message, and counts of unread mentions.
+//! Mentions: which users a message mentions, and counts of unread mentions.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ async fn a_username_that_ends_with_a_dot_is_mentioned() {
 }
 
 #[tokio::test]
-async fn each_message_counts_as_one_unread_mention_on_every_device() {
+async fn a_message_with_several_mentions_counts_once_on_every_device() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let phone = User::login(&node, &bob.username, PASSWORD).await;
@@ -81,9 +81,9 @@ async fn each_message_counts_as_one_unread_mention_on_every_device() {
     assert_eq!(unread_mentions(&cem, &group).await, 0);
 }
 
-/// Sending the same `clientId` again does not count the mentions again.
+/// The retry has the same `clientId`.
 #[tokio::test]
-async fn a_retry_counts_mentions_once() {
+async fn a_retried_send_counts_mentions_once() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;

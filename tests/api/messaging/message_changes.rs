@@ -99,7 +99,7 @@ async fn only_the_sender_can_edit_and_the_body_is_validated() {
 }
 
 #[tokio::test]
-async fn message_updated_delivers_visible_changes_of_one_conversation() {
+async fn message_updated_delivers_the_visible_changes_of_one_conversation() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (group, other) = (ada.create_group("Group", &[&bob]).await, ada.create_group("Other", &[&bob]).await);
@@ -130,7 +130,7 @@ async fn message_updated_delivers_visible_changes_of_one_conversation() {
 
 /// A group can hide its history from new participants. Changes of hidden messages are hidden too.
 #[tokio::test]
-async fn messages_up_to_hidden_up_to_and_their_changes_stay_hidden() {
+async fn messages_hidden_from_new_participants_and_changes_of_these_messages_stay_hidden() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

@@ -17,7 +17,7 @@ fn numbers(data: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn a_message_is_kept_exactly_as_sent() {
+async fn a_message_is_stored_exactly_as_sent() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -45,7 +45,7 @@ async fn twenty_sends_with_one_client_id_create_one_message() {
     assert!(messages.iter().all(|message| *message == messages[0]), "{messages:#?}");
     assert_eq!(messages[0]["number"], 1);
 
-    // The next message takes the next number, and subscribers receive two messages.
+    // The next message gets the next number. Subscribers have received only one message before it.
     assert_eq!(ada.send(&conversation, "twice").await["number"], 2);
     assert_eq!(inbox.message().await["id"], messages[0]["id"]);
     assert_eq!(inbox.message().await["number"], 2);
@@ -55,7 +55,7 @@ async fn twenty_sends_with_one_client_id_create_one_message() {
 }
 
 #[tokio::test]
-async fn a_client_id_belongs_to_one_conversation() {
+async fn a_client_id_of_another_conversation_is_a_conflict() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let (here, there) = (ada.create_group("Here", &[]).await, ada.create_group("There", &[]).await);
@@ -63,7 +63,8 @@ async fn a_client_id_belongs_to_one_conversation() {
     let answer = ada.try_send(&there, "first", Some("id")).await;
     assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["clientId"]));
 
-    // Concurrent sends to both: one succeeds, the other is rejected, and the numbers have no hole.
+    // Two concurrent sends to two conversations with one `clientId`: one succeeds, the other is rejected, and the
+    // numbers have no hole.
     for i in 0..5 {
         let id = format!("race-{i}");
         let both = join_all([&here, &there].map(|conversation| ada.try_send(conversation, "race", Some(&id)))).await;
@@ -146,7 +147,7 @@ async fn messages_can_be_paged_in_both_directions() {
 }
 
 #[tokio::test]
-async fn a_revision_grows_with_every_message() {
+async fn a_later_message_has_a_larger_revision() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Revisions", &[]).await;
@@ -154,9 +155,9 @@ async fn a_revision_grows_with_every_message() {
     assert!(first["revision"].as_i64() < second["revision"].as_i64(), "{first} {second}");
 }
 
-/// Concurrent sends are stored in one batch, and each gets its own result.
+/// Concurrent sends are stored in one batch, and each send gets a separate result.
 #[tokio::test]
-async fn a_failed_send_does_not_affect_other_sends_in_its_batch() {
+async fn a_failed_send_does_not_affect_other_sends_in_the_same_batch() {
     let node = Node::start().await;
     let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
     let (here, there) = (ada.create_group("Here", &[]).await, ada.create_group("There", &[]).await);
@@ -194,7 +195,7 @@ async fn a_full_write_queue_refuses_sends_and_loses_no_message() {
 }
 
 #[tokio::test]
-async fn a_message_can_only_reply_to_a_message_of_its_conversation() {
+async fn a_message_can_reply_only_to_a_message_of_the_same_conversation() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (here, there) = (ada.create_group("Here", &[&bob]).await, ada.create_group("There", &[]).await);
@@ -206,7 +207,7 @@ async fn a_message_can_only_reply_to_a_message_of_its_conversation() {
     let unknown = json!({"id": elsewhere["id"].as_str().unwrap().replace("msg_0", "msg_1")});
     assert_eq!(ada.reply(&here, &unknown, "of none").await.violations(), ["replyToId"]);
     assert_eq!(ada.reply(&here, &json!({"id": here}), "of no message").await.violations(), ["replyToId"]);
-    // A deleted message remains in `replyTo` as a tombstone, and the rejected replies took no number.
+    // A deleted message remains in `replyTo` as a tombstone. The rejected replies have not used a number.
     ada.delete(&message).await.data();
     let query =
         "query ($id: ID!) { conversation(id: $id) { messages { nodes { number replyTo { body deletedAt } } } } }";

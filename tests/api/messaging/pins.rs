@@ -23,7 +23,7 @@ async fn pinned(user: &User, conversation: &str, first: u32, after: &Value) -> V
 }
 
 #[tokio::test]
-async fn pins_are_announced_and_listed_newest_first() {
+async fn pins_add_system_messages_and_are_listed_newest_first() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -42,7 +42,7 @@ async fn pins_are_announced_and_listed_newest_first() {
     let told = ada.query(query, json!({"id": conversation})).await["conversation"]["lastMessage"].clone();
     let event = json!({"kind": "MESSAGE_PINNED", "actor": {"id": bob.id}, "subject": null, "text": null});
     assert_eq!(told, json!({"number": 4, "kind": "SYSTEM", "systemEvent": event}));
-    // Pinning again changes nothing.
+    // Pinning a pinned message again changes nothing.
     assert_eq!(pin(&ada, &messages[1]).await.data()["pinMessage"]["message"], first);
     pin(&ada, &messages[0]).await.data();
     pin(&ada, &messages[2]).await.data();
@@ -56,7 +56,8 @@ async fn pins_are_announced_and_listed_newest_first() {
     let unpinned = unpin(&bob, &messages[0]).await.data()["unpinMessage"]["message"].clone();
     assert_eq!(unpinned["pinnedAt"], Value::Null);
     assert_eq!(unpin(&ada, &messages[0]).await.data()["unpinMessage"]["message"], unpinned);
-    // A message deleted for everyone is on no list. A message hidden by one user is not on the list of that user.
+    // A message that is deleted for everyone is not in any list of pins. A message that a user has hidden is not in the
+    // list of this user.
     let delete = "mutation ($id: ID!, $scope: DeleteScope!) { deleteMessage(input: {messageId: $id, scope: $scope}) {
         messageId } }";
     ada.query(delete, json!({"id": messages[1]["id"], "scope": "EVERYONE"})).await;
@@ -67,7 +68,7 @@ async fn pins_are_announced_and_listed_newest_first() {
 }
 
 #[tokio::test]
-async fn members_of_a_group_may_not_pin() {
+async fn members_of_a_group_are_not_allowed_to_pin_messages() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let stranger = node.register("stranger").await;

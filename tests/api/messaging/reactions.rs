@@ -9,7 +9,7 @@ const REACTIONS: &str = "reactions { emoji count viewerHasReacted users(first: 2
     nodes { id } pageInfo { hasNextPage endCursor }
 } }";
 
-/// The maximum number of different emojis on a message.
+/// Twenty emojis, the maximum number of different emojis on a message.
 const TWENTY: &str = "😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰😗😙😚🙂🤗";
 
 async fn react(user: &User, change: &str, message: &Value, emoji: &str) -> Answer {
@@ -110,7 +110,7 @@ async fn concurrent_reactions_never_exceed_twenty_emojis_per_message() {
     let emojis: Vec<String> = TWENTY.chars().map(String::from).collect();
     assert_eq!(emojis.len(), 20);
     join_all(emojis[..15].iter().map(|emoji| add(&users[0], &message, emoji))).await;
-    // Ten concurrent reactions with new emojis compete for five places.
+    // Ten concurrent reactions add new emojis, but the message has room for only five more.
     let more = ["🍏", "🍎", "🍐", "🍊", "🍋", "🍌", "🍉", "🍇", "🍓", "🍈"];
     let answers =
         join_all(users.iter().zip(more).map(|(user, emoji)| react(user, "addReaction", &message, emoji))).await;

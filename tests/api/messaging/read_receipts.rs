@@ -1,4 +1,4 @@
-//! A viewer with read receipts off does not learn how far others have read.
+//! The setting for read receipts: a viewer who has turned it off does not see how far other users have read.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,8 @@ async fn deliver(user: &User, message: &Value) {
     user.query(query, json!({"id": message["id"]})).await;
 }
 
-/// The status of the newest message and all participants' positions as the viewer sees them, sorted.
+/// Returns the status of the newest message, and the sorted delivered and read numbers of all participants, as the
+/// viewer sees them.
 async fn status_and_positions(viewer: &User, group: &str) -> (Value, Vec<(i64, i64)>) {
     let query = "query ($id: ID!) { conversation(id: $id) {
         messages(last: 1) { nodes { status } }
@@ -36,14 +37,14 @@ async fn a_viewer_with_read_receipts_off_sees_deliveries_but_not_reads() {
     let phone = User::login(&node, &ada.username, PASSWORD).await;
     let group = ada.create_group("Hidden", &[&bob, &cem]).await;
     let (before, mut others) = (ada.inbox().await.cursor, cem.inbox().await);
-    // One inbox is open before the change, and one opens after it.
+    // The first inbox is opened before the setting changes, the second inbox after the change.
     let mut inboxes = vec![ada.inbox().await];
     set(&phone, false).await;
     inboxes.push(ada.inbox().await);
     let message = ada.send(&group, "hello").await;
     deliver(&bob, &message).await;
     bob.mark_read(&message).await.data();
-    // A read receipt that also advances the delivery is shown as a delivery.
+    // A read receipt that also advances the delivered number is shown as a delivery.
     cem.mark_read(&message).await.data();
     ada.send(&group, "after").await;
 
@@ -66,7 +67,7 @@ async fn a_viewer_with_read_receipts_off_sees_deliveries_but_not_reads() {
     for (user, read) in [(&bob, None), (&bob, Some(1)), (&cem, Some(1))] {
         let participant = others.expect("ReceiptAdvanced").await["participant"].clone();
         assert_eq!(participant["user"]["id"], user.id.as_str());
-        // The first event may be rendered after the second step.
+        // The first event may be rendered after the second change.
         assert!(read.is_none_or(|read| participant["lastReadNumber"] == read), "{participant}");
     }
     let (status, marks) = status_and_positions(&ada, &group).await;
@@ -74,7 +75,7 @@ async fn a_viewer_with_read_receipts_off_sees_deliveries_but_not_reads() {
 }
 
 #[tokio::test]
-async fn turning_read_receipts_on_again_shows_current_positions() {
+async fn turning_read_receipts_on_again_shows_the_current_read_positions() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -99,7 +100,7 @@ async fn turning_read_receipts_on_again_shows_current_positions() {
 }
 
 #[tokio::test]
-async fn a_viewers_own_unread_counts_work_with_read_receipts_off() {
+async fn the_unread_count_of_a_viewer_is_exact_with_read_receipts_off() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -127,13 +128,13 @@ async fn cached_renderings_do_not_show_reads_after_read_receipts_are_turned_off(
     let before = ada.inbox().await.cursor;
     deliver(&cem, &message).await;
     cem.mark_read(&message).await.data();
-    // These renderings are cached, and show cem's read position.
+    // These renderings are cached, and show the read position of cem.
     let mut others = bob.inbox_after(before.as_deref()).await;
     let shown = others.missed().await;
     assert_eq!(shown.len(), 2);
     assert!(shown.iter().all(|event| event["participant"]["lastReadNumber"] == 1), "{shown:#?}");
     set(&ada, false).await;
-    // After this message the node's tail has passed the change of the setting.
+    // When this message is delivered, the tail of the node has passed the change of the setting.
     ada.send(&group, "after").await;
     others.message().await;
     let missed = ada.inbox_after(before.as_deref()).await.missed().await;

@@ -21,7 +21,7 @@ async fn the_unread_count_includes_messages_of_others_after_the_last_read_one() 
     let membership = &data["markRead"]["conversation"]["viewerMembership"];
     assert_eq!(*membership, json!({"unreadCount": 1, "lastReadMessage": {"number": 2}}));
 
-    // Sending a message does not mark earlier messages as read, and it is not unread for its sender.
+    // A message that a user sends does not mark earlier messages as read, and is not unread for its sender.
     bob.send(&conversation, "4").await;
     assert_eq!(bob.unread(&conversation).await, 1);
     ada.send(&conversation, "5").await;
@@ -30,7 +30,7 @@ async fn the_unread_count_includes_messages_of_others_after_the_last_read_one() 
     let data = bob.mark_read(&sent[2]).await.data();
     assert_eq!(data["markRead"]["conversation"]["viewerMembership"]["unreadCount"], 1);
 
-    // Marking an older message as read does not move the position back.
+    // Marking an older message as read does not move the read position back.
     let data = bob.mark_read(&sent[0]).await.data();
     let membership = &data["markRead"]["conversation"]["viewerMembership"];
     assert_eq!(*membership, json!({"unreadCount": 1, "lastReadMessage": {"number": 3}}));
@@ -78,22 +78,22 @@ async fn each_receipt_sends_one_event_to_each_participant() {
             assert_eq!(event["conversation"]["id"], conversation.as_str());
             assert_eq!(event["participant"]["user"]["id"], bob.id.as_str());
             assert_eq!(event["participant"]["lastDeliveredNumber"], 1);
-            // Events are rendered when they are delivered, so the first one may already show the read position.
+            // Events are rendered when they are delivered, so the first event may already show the read position.
             assert!(event["participant"]["lastReadNumber"].as_i64() >= Some(read), "{event}");
         }
         assert_eq!(inbox.next().await["message"]["body"], "done");
     }
 }
 
-/// Users concurrently send, read and receive messages in shared conversations. Afterwards all counts and events are
-/// exact.
+/// Users concurrently send, read and receive messages in shared conversations. Asserts that afterwards all counts and
+/// events are exact.
 async fn receipts_add_up(node: &Node) {
     let users = join_all((0..8).map(|_| node.register("user"))).await;
     let everybody: Vec<_> = users.iter().collect();
     let groups = join_all((0..3).map(|_| users[0].create_group("Group", &everybody[1..]))).await;
     let mut inbox = users[0].inbox().await;
-    // Each pair of user and group runs concurrently: it sends messages, marks some of them as delivered or read, and
-    // finally marks older ones as read again.
+    // The work for all pairs of a user and a group runs concurrently: the user sends messages, marks some as delivered
+    // or read, and finally marks older messages as read again.
     let work = join_all(users.iter().flat_map(|user| groups.iter().map(move |group| (user, group))).map(
         async |(user, group)| {
             let mut sent = Vec::new();
@@ -112,7 +112,7 @@ async fn receipts_add_up(node: &Node) {
                 };
                 sent.push(message);
             }
-            // These reads are concurrent and of older messages, so they do not move the position.
+            // These concurrent `markRead` calls are for older messages, so they do not move the read position.
             join_all(sent[..7].iter().map(|message| user.mark_read(message))).await;
             (user, group, sent)
         },
@@ -148,7 +148,7 @@ async fn receipts_add_up(node: &Node) {
         assert_eq!((own["lastReadNumber"].as_i64(), own["lastDeliveredNumber"].as_i64()), (Some(read), Some(read)));
     }
 
-    // Each message and each change of a position sends one event.
+    // The inbox receives one event for each message, and one for each change of a position.
     users[0].create_group("The end", &[]).await;
     let (mut messages, mut receipts) = (0, std::collections::HashMap::<_, usize>::new());
     let read = async {
@@ -168,7 +168,7 @@ async fn receipts_add_up(node: &Node) {
     within(4 * PATIENCE, "the event of the last group", read).await;
     assert_eq!(messages, 3 * 8 * (12 + 3));
     assert_eq!(receipts.len(), 3 * 8);
-    // Three delivery receipts and three read receipts per user and group, each of which moves the position.
+    // In each group every user advances the delivered number three times and the read number three times.
     assert!(receipts.values().all(|&count| count == 6), "{receipts:?}");
 }
 

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Node, PASSWORD, TestDatabase, User, eventually};
 
-/// A scheduled message is sent within this time.
+/// Maximum time after `sendAt` until a scheduled message is sent.
 const PROMISED: TimeDelta = TimeDelta::seconds(1);
-/// Time that a loaded machine may add.
+/// Additional time that a test allows, because the machine may be loaded.
 const ALLOWANCE: TimeDelta = TimeDelta::seconds(2);
 
 fn now() -> DateTime<Utc> {
@@ -99,7 +99,7 @@ async fn only_the_sender_can_cancel_a_scheduled_message() {
     assert_eq!(inbox.next().await["__typename"], "MembershipUpdated");
     assert_eq!(cancel(&phone, &gone["id"]).await.code(), "NOT_FOUND");
     assert_eq!(pending(&ada).await, [json!({"id": kept["id"], "body": "kept"})]);
-    // This message is sent later than the cancelled one would be.
+    // This message is sent after the time at which the cancelled message would have been sent.
     schedule(&ada, &conversation, "later", TimeDelta::milliseconds(900)).await;
     assert_eq!(inbox.message().await["body"], "later");
     assert_eq!(bodies(&bob, &conversation).await, ["later"]);
@@ -143,7 +143,7 @@ async fn invalid_messages_cannot_be_scheduled() {
 }
 
 #[tokio::test]
-async fn scheduled_messages_are_deleted_when_their_sender_leaves() {
+async fn scheduled_messages_are_deleted_when_the_sender_leaves_the_conversation() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Leaving", &[&bob]).await;
@@ -159,7 +159,7 @@ async fn scheduled_messages_are_deleted_when_their_sender_leaves() {
 }
 
 #[tokio::test]
-async fn several_nodes_send_each_message_once_even_if_some_stop() {
+async fn several_nodes_send_each_scheduled_message_once_even_if_some_nodes_stop() {
     const MESSAGES: usize = 60;
     let database = TestDatabase::new().await;
     let mut nodes = Vec::new();
@@ -200,21 +200,21 @@ async fn several_nodes_send_each_message_once_even_if_some_stop() {
     });
     let mut late: Vec<_> = late.collect();
     late.sort();
-    // By the times in Postgres, no message is early. Two nodes end meanwhile, and one process runs all of them, so the
+    // According to the times in Postgres, no message is sent too early. Two nodes end meanwhile, and one process runs all of them, so the
     // latest message may need longer.
     assert!(late[0] >= TimeDelta::zero() && late[MESSAGES - 1] < TimeDelta::seconds(10), "{late:?}");
     assert!(late[MESSAGES / 2] < PROMISED, "{late:?}");
 }
 
-/// A node dies in the transaction in which it sends a message. Another node sends the message.
+/// A node dies during the transaction that sends a message. Another node sends the message.
 #[tokio::test]
-async fn a_message_of_a_node_that_dies_is_sent_by_another() {
+async fn a_scheduled_message_is_sent_by_another_node_when_the_sending_node_dies() {
     let database = TestDatabase::new().await;
     let dying = Node::build().start_on(&database).await;
     let ada = dying.register("ada").await;
     let group = ada.create_group("Relay", &[]).await;
     schedule(&ada, &group, "once", TimeDelta::milliseconds(700)).await;
-    // The node locks the scheduled message, and then waits for the lock of the conversation.
+    // The node has locked the scheduled message, and now waits for the lock of the conversation.
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     database.statement_waits_for_lock().await;
@@ -231,7 +231,7 @@ async fn a_message_of_a_node_that_dies_is_sent_by_another() {
 /// The id of a scheduled message is the `clientId` of the message that is sent, so a message with this `clientId`
 /// counts as sent.
 #[tokio::test]
-async fn a_message_already_sent_with_its_client_id_is_not_sent_again() {
+async fn a_scheduled_message_is_not_sent_if_a_message_with_its_client_id_exists() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Twice", &[]).await;

@@ -71,7 +71,7 @@ async fn scripts_without_spaces_match_any_substring() {
 }
 
 #[tokio::test]
-async fn results_can_be_filtered_by_conversation_and_sender_and_paged() {
+async fn search_results_can_be_paged_and_filtered_by_conversation_and_sender() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Both", &[&bob]).await);
@@ -159,7 +159,7 @@ async fn special_characters_in_a_query_are_treated_as_text() {
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["query"]));
     let answer = search(&ada, json!({"query": "x", "after": "nonsense"})).await;
     assert_eq!(answer.code(), "BAD_USER_INPUT");
-    // Only the beginning of a long word is indexed. A body that is one long word can be stored and found.
+    // Only the beginning of a long word is indexed. A message whose body is one long word can be stored and found.
     let long = "y".repeat(8000);
     ada.send(&conversation, &long).await;
     assert_eq!(found(&ada, &long).await.len(), 1);
@@ -203,7 +203,7 @@ async fn searches_use_the_index() {
     let more = "INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, created_at)
         SELECT gen_random_uuid(), conversation_id, 1 + i, 1 + i, sender_id, 'TEXT', 'words and more ' || i, now()
         FROM messages, generate_series(1, 5000) AS i";
-    // The index is also used for a table that was never analysed.
+    // The index is used both before and after ANALYZE.
     for statement in [more, "ANALYZE"] {
         connection.batch_execute(statement).await.unwrap();
         for (conversation, sender) in [(None, None), (Some(id), None), (None, Some(user))] {

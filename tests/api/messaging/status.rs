@@ -12,7 +12,7 @@ async fn status(viewer: &User, message: &Value) -> String {
     viewer.query(query, json!({"id": message["id"]})).await["node"]["status"].as_str().unwrap().to_owned()
 }
 
-/// The `lastReadNumber` of each user, as the viewer sees it.
+/// Returns the `lastReadNumber` of each user, as the viewer sees it.
 async fn read_numbers(viewer: &User, conversation: &str, users: &[&User]) -> Vec<i64> {
     let query = "query ($id: ID!) { conversation(id: $id) { participants { nodes { user { id } lastReadNumber } } } }";
     let data = viewer.query(query, json!({"id": conversation})).await;
@@ -27,7 +27,7 @@ async fn show_receipts(database: &TestDatabase, user: &User, shown: bool) {
 }
 
 #[tokio::test]
-async fn the_status_is_the_lowest_among_all_other_participants() {
+async fn the_status_of_a_message_is_the_lowest_among_all_other_participants() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Status", &[&bob, &cem]).await;
@@ -45,20 +45,20 @@ async fn the_status_is_the_lowest_among_all_other_participants() {
     for viewer in [&ada, &bob, &cem] {
         assert_eq!(status(viewer, &message).await, "READ");
     }
-    // The same applies to messages of other participants.
+    // The status of messages from another participant is computed in the same way.
     let answer = bob.send(&group, "hello yourself").await;
     cem.mark_read(&answer).await.data();
     assert_eq!(status(&bob, &answer).await, "SENT");
     ada.mark_read(&answer).await.data();
     assert_eq!(status(&bob, &answer).await, "READ");
-    // A participant who leaves no longer counts.
+    // A participant who has left does not affect the status.
     let last = bob.send(&group, "and?").await;
     ada.mark_read(&last).await.data();
     assert_eq!(status(&bob, &last).await, "SENT");
     let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
     cem.query(leave, json!({"id": group})).await;
     assert_eq!(status(&bob, &last).await, "READ");
-    // Without other participants the status stays SENT.
+    // If the group has no other participants, the status stays SENT.
     let alone = ada.create_group("Alone", &[]).await;
     let message = ada.send(&alone, "echo").await;
     ada.mark_read(&message).await.data();
@@ -94,7 +94,7 @@ async fn turned_off_read_receipts_hide_reads_in_both_directions() {
 }
 
 #[tokio::test]
-async fn hidden_read_receipts_are_sent_only_to_the_users_own_devices() {
+async fn hidden_read_receipts_are_sent_only_to_the_devices_of_the_reader() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

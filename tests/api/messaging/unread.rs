@@ -1,4 +1,4 @@
-//! Stored unread counts equal counts computed from the messages, after random sequences of actions.
+//! Stored unread counts: after random actions they equal the counts that are computed from the messages.
 
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{QueryableByName, sql_query};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, TestDatabase, User};
 
-/// The stored counts (`kept_`) of a participant, and the same counts computed from the messages.
+/// The stored counts (fields `kept_…`) of a participant, and the same counts computed from the messages.
 #[derive(Debug, QueryableByName)]
 struct Counts {
     #[diesel(sql_type = Text)]
@@ -57,7 +57,7 @@ struct Sent {
     id: Value,
 }
 
-/// Calls a mutation that may be refused. Fails on errors other than NOT_FOUND and BAD_USER_INPUT.
+/// Calls a mutation that the server may refuse. Panics on errors other than NOT_FOUND and BAD_USER_INPUT.
 async fn change(user: &User, mutation: &str, input: Value) {
     let (name, field) = (format!("{}Input", mutation[..1].to_uppercase() + &mutation[1..]), "message { id }");
     let query = format!("mutation ($input: {name}!) {{ {mutation}(input: $input) {{ {field} }} }}");
@@ -75,7 +75,7 @@ async fn stored_counts_are_exact_after_random_actions() {
     let mut conn = database.connection().await;
     let seed: [u8; 8] = Random::system().bytes();
     let mut state = u64::from_be_bytes(seed) | 1;
-    // Xorshift, so that a failure can be reproduced with its seed.
+    // The random numbers come from Xorshift, so that a failure can be reproduced with its seed.
     let mut random = |below: usize| {
         state ^= state << 13;
         state ^= state >> 7;

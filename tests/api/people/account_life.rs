@@ -36,7 +36,7 @@ async fn account_deletion_removes_personal_data_and_keeps_conversations_readable
     ada.send(&group, "to all").await;
     bob.send(&group, "thanks").await;
     let mut inbox = bob.inbox().await;
-    // The node renders this message for Bob's stream, and so caches Ada's user.
+    // The node renders this message for Bob's stream, and caches the user Ada while it renders.
     ada.send(&group, "once more").await;
     assert_eq!(inbox.message().await["sender"]["id"], ada.id.as_str());
 
@@ -85,7 +85,7 @@ async fn account_deletion_removes_personal_data_and_keeps_conversations_readable
     // The user has left the group, and another user is its owner.
     assert_eq!(system_messages, 2);
 
-    // The username is free again. A new account with it is another user.
+    // The username can be registered again. The new account is another user.
     let query = "query ($id: ID!, $name: String!) {
         a: user(by: {id: $id}) { id } b: user(by: {username: $name}) { id } searchUsers(query: $name) { nodes { id } }
     }";
@@ -117,7 +117,7 @@ async fn account_deletion_ends_every_session_at_once() {
     assert_eq!(node.call(None, login, input).await.code(), "UNAUTHENTICATED");
 }
 
-/// Groups are created with the user while the account is deleted. No participant row of the user remains.
+/// Other users create groups with the user while the account is deleted. No participant row of the user remains.
 #[tokio::test]
 async fn groups_created_during_account_deletion_do_not_contain_the_user() {
     let database = TestDatabase::new().await;
@@ -168,7 +168,7 @@ async fn names(database: &TestDatabase, query: &str) -> Vec<String> {
     rows.into_iter().map(|row| row.name).collect()
 }
 
-/// Columns that may still hold the id of a deleted user. The id resolves to no user, but it still distinguishes the
+/// Columns that may still contain the id of a deleted user. No user has this id, but the id still distinguishes the
 /// messages of different senders.
 const MAY_STAY: [&str; 10] = [
     "call_participants.user_id",
@@ -203,8 +203,8 @@ async fn account_deletion_leaves_the_user_id_only_in_allowed_columns() {
         let kept = count(&database, &format!("{table} WHERE {column} = '{uuid}'")).await;
         assert!(kept == 0 || MAY_STAY.contains(&name.as_str()), "{kept} rows of {name} still hold the id");
     }
-    // This holds for future tables too: each foreign key to `users` deletes or clears its rows with the user, and an
-    // index finds these rows without a scan of the whole table.
+    // This check includes future tables: when a user is deleted, each foreign key to `users` must delete the row or set
+    // the column to NULL, and an index must find the rows without a scan of the whole table.
     let keys = "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) AS name FROM pg_constraint AS key
         WHERE contype = 'f' AND confrelid = 'users'::regclass AND (
             confdeltype NOT IN ('c', 'n') OR NOT EXISTS (
@@ -249,7 +249,7 @@ async fn the_export_holds_all_data_of_the_user_and_no_other_data() {
     });
     ada.query(more, input).await;
     ada.leave(&group).await.data();
-    // More messages than the export reads in one page.
+    // Inserts more messages than the export reads in one page.
     let more = format!(
         "INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, created_at)
          SELECT gen_random_uuid(), conversation_id, 100 + i, 1, sender_id, 'TEXT', 'more', now()

@@ -71,7 +71,7 @@ async fn a_weak_password_is_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_an_unknown_account_get_the_same_answer() {
+async fn a_wrong_password_and_an_unknown_account_get_the_same_error() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut answers = Vec::new();
@@ -136,10 +136,10 @@ async fn update_profile_changes_only_the_given_fields() {
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["displayName"]));
 }
 
-/// Password hashes have few threads and a bounded queue. Logins that find the queue full get UNAVAILABLE, and the
-/// node still answers other queries.
+/// Password hashes are computed by few threads with a bounded queue. When the queue is full, logins get UNAVAILABLE,
+/// and the node still answers other requests.
 #[tokio::test]
-async fn logins_beyond_the_password_queue_get_unavailable() {
+async fn logins_get_unavailable_when_the_password_queue_is_full() {
     let node = Node::build().real_hashes().flag("--password-threads=1").flag("--password-queue=3");
     let node = node.start_alone().await;
     let ada = node.register("ada").await;

@@ -1,4 +1,4 @@
-//! Blocks: what the blocker no longer receives, and that the blocked user sees no change.
+//! Blocks: what the blocker no longer receives, and that the blocked user cannot see the block.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn listed(user: &User) -> Vec<String> {
     nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The other user, and the contacts, blocks and contact requests of the user.
+/// Returns what `user` sees: the other user, and the user's own contacts, blocks and contact requests.
 async fn view(user: &User, other: &User) -> Value {
     let query = "query ($id: ID!) {
         user(by: {id: $id}) { id username displayName viewerIsContact viewerHasBlocked }
@@ -71,7 +71,8 @@ async fn direct_messages_of_a_blocked_user_do_not_reach_the_blocker() {
     assert_eq!(answer["blockUser"]["user"], json!({"id": bob.id, "viewerHasBlocked": true}));
     assert_eq!(hers.next().await["__typename"], "ContactsChanged");
 
-    // The sender sees no difference on any device: the message is stored and numbered, and its `clientId` finds it.
+    // The sender sees no difference on any device: the message is stored and has a number, and a retry with its
+    // `clientId` returns the message.
     let message = bob.try_send(&direct, "during", Some("c")).await.data()["sendMessage"]["message"].clone();
     assert_eq!((&message["number"], &message["body"]), (&json!(2), &json!("during")));
     let again = bob.try_send(&direct, "during", Some("c")).await.data()["sendMessage"]["message"].clone();
@@ -100,7 +101,7 @@ async fn direct_messages_of_a_blocked_user_do_not_reach_the_blocker() {
 }
 
 #[tokio::test]
-async fn messages_sent_during_a_block_stay_hidden_after_it_ends() {
+async fn messages_sent_during_a_block_stay_hidden_after_the_block_ends() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -131,7 +132,7 @@ async fn messages_sent_during_a_block_stay_hidden_after_it_ends() {
 }
 
 #[tokio::test]
-async fn a_blocked_user_sees_no_change() {
+async fn a_blocked_user_sees_no_effect_of_the_block() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     make_contacts(&ada, &bob).await;
@@ -158,7 +159,7 @@ async fn a_blocked_user_sees_no_change() {
 async fn contact_requests_are_hidden_from_the_blocker() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
-    // One pending request in each direction.
+    // The blocker has received one pending request, and has sent one pending request.
     ask(&bob, &ada).await;
     let to_cem = ask(&ada, &cem).await["request"]["id"].clone();
     let (bobs, cems) = (view(&bob, &ada).await, view(&cem, &ada).await);
@@ -170,12 +171,13 @@ async fn contact_requests_are_hidden_from_the_blocker() {
     let find = "query ($id: ID!) { node(id: $id) { id } }";
     assert_eq!(ada.query(find, json!({"id": to_cem})).await["node"], Value::Null);
 
-    // A blocked user who accepts a request gets a contact, and the blocker receives no event.
+    // When a blocked user accepts a request of the blocker, the blocker becomes a contact of the blocked user, but
+    // receives no event.
     let accept = "mutation ($id: ID!) { acceptContactRequest(input: {requestId: $id}) { contact { id } } }";
     let mut hers = ada.inbox().await;
     cem.query(accept, json!({"id": to_cem})).await;
     assert_eq!(view(&cem, &ada).await["viewer"]["contacts"]["nodes"], json!([{"id": ada.id}]));
-    // A new request is hidden in the same way.
+    // A new request from a blocked user is hidden from the blocker too.
     let eve = node.register("eve").await;
     block(&ada, &eve).await.data();
     assert_eq!(hers.next().await["user"]["id"], eve.id.as_str());
@@ -186,7 +188,7 @@ async fn contact_requests_are_hidden_from_the_blocker() {
     assert_eq!(ada.call(refused, json!({"id": eve.id})).await.code(), "FORBIDDEN");
     assert_eq!(view(&ada, &eve).await["viewer"]["incoming"]["nodes"], json!([]));
 
-    // A request that is repeated after the block is the same request, and is visible now.
+    // When the user repeats the request after the block, it is the same request, and the former blocker sees it.
     unblock(&ada, &eve).await.data();
     assert_eq!(hers.next().await["user"]["id"], eve.id.as_str());
     assert_eq!(view(&ada, &eve).await["viewer"]["incoming"]["nodes"], json!([]));
@@ -214,7 +216,7 @@ async fn a_conversation_opened_by_a_blocked_user_is_hidden_from_the_blocker() {
     let data = bob.query(query, json!({"id": direct})).await;
     assert_eq!(data["conversation"]["participants"]["nodes"].as_array().unwrap().len(), 2);
 
-    // The blocker gets the conversation when she opens it herself or unblocks the user, and keeps it.
+    // The blocker gets the conversation when she opens it or unblocks the user. From then on it is in her list.
     assert_eq!(ada.open_direct(&bob).await, direct);
     let event = hers.next().await;
     assert_eq!((&event["__typename"], &event["conversation"]["id"]), (&json!("ConversationAdded"), &json!(direct)));
@@ -244,7 +246,7 @@ async fn a_blocker_must_unblock_before_sending() {
 }
 
 #[tokio::test]
-async fn blocks_forbid_adding_to_groups_and_do_not_affect_common_groups() {
+async fn blocks_forbid_adding_users_to_groups_and_do_not_affect_common_groups() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let common = cem.create_group("Common", &[&ada, &bob]).await;
@@ -260,7 +262,7 @@ async fn blocks_forbid_adding_to_groups_and_do_not_affect_common_groups() {
     cem.create_group("Both again", &[&ada, &bob]).await;
 }
 
-/// The blocker sees the messages that were stored before the block, and no later ones.
+/// The blocker sees the messages that were stored before the block, and no later messages.
 #[tokio::test]
 async fn a_block_during_sends_hides_exactly_the_later_messages() {
     let node = Node::start().await;
@@ -269,7 +271,7 @@ async fn a_block_during_sends_hides_exactly_the_later_messages() {
     let sends = join_all((0..40).map(|i| {
         let (bob, direct) = (&bob, &direct);
         async move {
-            // Spreads the messages over 80 ms, so that the block falls between them.
+            // The delays spread the messages over 80 ms, so that the block is stored between two messages.
             tokio::time::sleep(std::time::Duration::from_millis(i * 2)).await;
             bob.send(direct, "x").await
         }
@@ -302,7 +304,7 @@ async fn edits_and_pins_of_a_blocked_user_show_the_blocker_nothing_new() {
     }";
     let changed = bob.query(change, json!({"id": message["id"]})).await;
     assert_eq!(changed["editMessage"]["message"]["body"], "@ada, listen");
-    // The stream may show the pin, but only before the edit removes the message.
+    // The stream may deliver the pin, but only before the edit removes the message.
     if inbox.next().await["__typename"] == "MessageUpdated" {
         inbox.expect("MessageRemoved").await;
     }

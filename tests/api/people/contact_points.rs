@@ -1,4 +1,5 @@
-//! E-mail addresses and phone numbers: they cannot be enumerated, and only a verified one is usable.
+//! Contact points (e-mail addresses and phone numbers): no response reveals whether an account has a given contact
+//! point, and only a verified contact point can be used.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -61,14 +62,14 @@ async fn register_and_update_profile_do_not_reveal_taken_contact_points() {
         let kept = json!([email.to_lowercase(), phone.replace([' ', '-'], "")]);
         assert_eq!(json!([viewer["email"], viewer["phone"]]), kept);
         assert_eq!((&viewer["emailVerified"], &viewer["phoneVerified"]), (&json!(false), &json!(false)));
-        // `updateProfile` gives the same answer.
+        // `updateProfile` returns the same result.
         let other = node.register("other").await;
         let changed = update(&other, input).await.data()["updateProfile"]["viewer"].clone();
         assert_eq!(json!([changed["email"], changed["phone"]]), kept);
         answers.push((changed["emailVerified"].clone(), changed["phoneVerified"].clone()));
     }
     assert!(answers.iter().all(|answer| *answer == (json!(false), json!(false))), "{answers:?}");
-    // The verified owner keeps them.
+    // The owner who verified the contact points keeps them.
     for identifier in [EMAIL, PHONE] {
         assert_eq!(login(&node, identifier).await.data()["login"]["viewer"]["user"]["username"], "ada");
     }
@@ -108,7 +109,7 @@ async fn a_changed_contact_point_is_unverified_and_an_unchanged_one_stays_verifi
     let viewer = after(json!({"email": "new@example.org"})).await;
     let expected = json!({"email": "new@example.org", "emailVerified": false, "phone": PHONE, "phoneVerified": true});
     assert_eq!(viewer, expected);
-    // Setting the former value again does not verify it again.
+    // Setting the former value again does not make it verified.
     let viewer = after(json!({"email": EMAIL, "phone": null})).await;
     assert_eq!(viewer, json!({"email": EMAIL, "emailVerified": false, "phone": null, "phoneVerified": false}));
     for identifier in [EMAIL, PHONE] {

@@ -57,7 +57,7 @@ async fn expect_contact_change(inbox: &mut Inbox, other: &User) {
     assert_eq!((&event["__typename"], &event["user"]["id"]), (&json!("ContactsChanged"), &json!(other.id)));
 }
 
-/// Creates a group, and checks that no other event comes before the event of the group.
+/// Checks that no event is pending: creates a group, and asserts that its event is the next event.
 async fn expect_no_event(inbox: &mut Inbox, user: &User) {
     let group = user.create_group("Quiet", &[]).await;
     assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
@@ -83,7 +83,7 @@ async fn accepting_a_request_makes_both_users_contacts_on_all_devices() {
         expect_contact_change(inbox, other).await;
         expect_contact_change(inbox, other).await;
     }
-    // The user is a contact already.
+    // A request to a user who is a contact already returns the contact.
     let payload = ask(&ada, &bob.id).await.data()["sendContactRequest"].clone();
     assert_eq!(payload, json!({"request": null, "contact": {"id": bob.id}}));
     assert_eq!(accept(&bob, &request).await.code(), "NOT_FOUND");
@@ -112,7 +112,7 @@ async fn two_users_who_send_each_other_requests_become_contacts() {
     assert_eq!(payload, json!({"request": null, "contact": {"id": ada.id}}));
     assert_eq!((contacts(&ada).await, contacts(&bob).await), (vec![bob.id.clone()], vec![ada.id.clone()]));
 
-    // The same holds for concurrent requests.
+    // Two users who send each other requests at the same time also become contacts.
     for _ in 0..10 {
         let (ada, bob) = (node.register("ada").await, node.register("bob").await);
         let both = join_all((0..6).map(|i| if i % 2 == 0 { ask(&ada, &bob.id) } else { ask(&bob, &ada.id) })).await;
@@ -155,7 +155,7 @@ async fn removing_a_contact_removes_it_for_both_users() {
 }
 
 #[tokio::test]
-async fn only_the_recipient_answers_a_request_and_only_sender_and_recipient_see_it() {
+async fn only_the_recipient_can_answer_a_contact_request_and_other_users_cannot_see_it() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let request = request_contact(&ada, &bob).await;

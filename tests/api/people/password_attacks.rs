@@ -1,5 +1,5 @@
-//! A password check is the costliest work that a client without an account can cause. Many of them do not delay other
-//! users, whether the clients wait for the answers or disconnect.
+//! A password check is the costliest work that a client without an account can cause. Many password checks do not delay
+//! other users, whether the clients wait for the responses or disconnect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -16,15 +16,16 @@ use crate::support::{Node, PASSWORD, Socket, User, eventually, within};
 const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
 const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
 
-/// Time limit for another user's request during each attack.
+/// Maximum time that another user's request may take during an attack.
 const BOUND: Duration = Duration::from_millis(500);
 
-/// A password of 128 characters that zxcvbn can read as letters in many ways. Its estimate takes about a second.
+/// Returns a password of 128 characters that zxcvbn can interpret as letters in many ways. zxcvbn takes about a second
+/// for the estimate.
 fn hostile_password() -> String {
     "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect()
 }
 
-/// More requests than the threads and the share of an address can take.
+/// Returns more registration requests than the threads and the queue share of one address accept.
 fn registrations(name: impl Fn(usize) -> String) -> Vec<Value> {
     let one = |place: usize| {
         json!({"query": REGISTER, "variables": {"input": {
@@ -34,7 +35,7 @@ fn registrations(name: impl Fn(usize) -> String) -> Vec<Value> {
     (0..30).map(one).collect()
 }
 
-/// Sends a request and reads no answer.
+/// Sends a request without reading the response. Returns the open connection.
 async fn post_and_keep(address: SocketAddr, body: &Value) -> TcpStream {
     let body = body.to_string();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -46,7 +47,7 @@ async fn post_and_keep(address: SocketAddr, body: &Value) -> TcpStream {
     stream
 }
 
-/// A client whose requests come from 127.0.0.`last`.
+/// Returns a client whose requests come from 127.0.0.`last`.
 fn client_at(last: u8) -> reqwest::Client {
     reqwest::Client::builder().local_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))).build().unwrap()
 }
@@ -75,7 +76,7 @@ async fn longest_send(user: &User, conversation: &str) -> Duration {
         let begun = Instant::now();
         user.send(conversation, "hello").await;
         longest = longest.max(begun.elapsed());
-        // Spreads the messages over the attack.
+        // The pause spreads the messages over the time of the attack.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     longest
@@ -87,7 +88,7 @@ async fn hostile_passwords_with_invalid_usernames_are_never_checked() {
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
     let hostile = registrations(|_| "!".to_owned());
-    // The attack sends them in batches of ten, and each in its own request.
+    // The attack sends each registration twice: in a batch of ten, and in a separate request.
     let lists: Vec<Value> = hostile.chunks(10).map(|ten| ten.to_vec().into()).collect();
     let attack = join_all(lists.iter().chain(&hostile).map(|body| post_and_keep(node.address, body)));
     drop(attack.await);
@@ -107,9 +108,9 @@ async fn hostile_passwords_with_invalid_usernames_are_never_checked() {
     assert!(begun.elapsed() < BOUND);
 }
 
-/// Registrations that still wait for a thread when their clients disconnect are never executed.
+/// If the client of a registration disconnects while the registration waits for a thread, the registration is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registrations_are_dropped_when_their_client_disconnects() {
+async fn waiting_registrations_are_dropped_when_the_client_disconnects() {
     let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
@@ -122,7 +123,7 @@ async fn registrations_are_dropped_when_their_client_disconnects() {
     assert!(registered(&ada, "eve").await < 10, "waiting registrations were executed");
 }
 
-/// Number of users whose names begin with `name`.
+/// Returns the number of users whose names begin with `name`.
 async fn registered(user: &User, name: &str) -> usize {
     let query = "query ($name: String!) { searchUsers(query: $name, first: 100) { nodes { id } } }";
     user.query(query, json!({"name": name})).await["searchUsers"]["nodes"].as_array().unwrap().len()
@@ -157,7 +158,7 @@ async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
     drop(client);
     idle().await;
 
-    // An event stream.
+    // Event stream: the connection is closed.
     let events = reqwest::Client::new();
     let events = join_all((0..12).map(|_| {
         events
@@ -192,7 +193,7 @@ async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
     idle().await;
 }
 
-/// A client with more waiting passwords than its share gets RATE_LIMITED.
+/// A request gets RATE_LIMITED if the waiting passwords of its address already fill the share of the address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_is_limited_to_its_share_of_the_password_queue() {
     let node = Node::build().real_hashes().keep_shares();
@@ -211,7 +212,7 @@ async fn one_address_is_limited_to_its_share_of_the_password_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_that_floods_logins_delays_another_by_one_turn() {
+async fn an_address_that_floods_logins_delays_another_address_by_one_turn() {
     const FLOOD: usize = 200;
     let node = Node::build().real_hashes().keep_shares();
     let node = node.flag("--password-queue-share=200").flag("--password-queue=250").start_alone().await;
@@ -220,7 +221,7 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
     let (floods, calm) = (client_at(1), client_at(2));
     let mut flood: FuturesUnordered<_> = (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
     let mut finished = 0;
-    // The flood is polled during the wait, so that its requests are sent.
+    // The futures of the flood must be polled during the wait, so that their requests are sent.
     let waits = async {
         tokio::select! {
             () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood ended too early"),
@@ -246,7 +247,7 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_passwords_allocate_no_hash_memory() {
     const THREADS: u64 = 2;
-    /// Memory of one hash by default.
+    /// Memory in KiB that one hash uses by default.
     const HASH_KIB: u64 = 65_536;
     let node = Node::build().real_hashes().start_alone().await;
     let before = resident_kib();
@@ -264,15 +265,15 @@ async fn waiting_passwords_allocate_no_hash_memory() {
     assert!(grown < (THREADS + 1) * HASH_KIB, "{} MiB more", grown / 1024);
 }
 
-/// Memory of this process in KiB.
+/// Returns the resident memory of this process in KiB.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
-/// hyper does not notice that a client disconnects while a second pipelined request waits. The jobs of such a client
-/// finish, but its share bounds their number.
+/// hyper does not notice a disconnect while a second pipelined request of the client waits. The jobs of such a client
+/// are completed, but the share of the address limits their number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_do_not_block_a_node() {
     let node = Node::build().real_hashes().keep_shares().start_alone().await;

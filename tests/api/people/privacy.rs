@@ -1,4 +1,4 @@
-//! Privacy settings, and how they limit other users.
+//! Privacy settings, and what they forbid to other users.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ async fn group(creator: &User, others: &[&User]) -> Answer {
 }
 
 #[tokio::test]
-async fn settings_are_open_by_default_and_change_independently() {
+async fn privacy_settings_are_open_by_default_and_change_independently() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -55,7 +55,7 @@ async fn settings_are_open_by_default_and_change_independently() {
 }
 
 #[tokio::test]
-async fn group_adds_decides_who_can_add_a_user_to_groups() {
+async fn the_setting_group_adds_decides_who_can_add_a_user_to_groups() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     make_contacts(&ada, &bob).await;
@@ -68,7 +68,7 @@ async fn group_adds_decides_who_can_add_a_user_to_groups() {
     assert_eq!(group(&bob, &[&ada]).await.code(), "FORBIDDEN");
     // The setting does not affect groups that the user creates.
     group(&ada, &[&ada, &bob]).await.data();
-    // The setting also applies to existing groups. Users who are already participants are not affected.
+    // The setting also applies when users are added to existing groups, but not to users who are participants already.
     let add = "mutation ($group: ID!, $ids: [ID!]!) { addParticipants(input: {conversationId: $group, userIds: $ids}) {
         conversation { participantCount }
     } }";
@@ -77,7 +77,7 @@ async fn group_adds_decides_who_can_add_a_user_to_groups() {
     assert_eq!(answer.code(), "FORBIDDEN");
     set(&ada, json!({"groupAdds": "CONTACTS"})).await;
     bob.call(add, json!({"group": there, "ids": [eve.id, ada.id]})).await.data();
-    // The error of a block is the same, so that it does not reveal the block.
+    // A user who is blocked gets the same error, so that the error does not reveal the block.
     set(&ada, json!({"groupAdds": "EVERYONE"})).await;
     block(&ada, &eve).await;
     assert_eq!(group(&eve, &[&bob, &ada]).await.body, refused.body);
@@ -108,7 +108,7 @@ async fn search_by_contact_point_finds_users_who_allow_it() {
             assert_eq!(search(&eve, query).await, found(stranger_finds), "{setting} {query}");
         }
     }
-    // Only the exact contact point matches.
+    // A search finds a user only by the exact contact point.
     set(&ada, json!({"discoverableByContactPoint": "EVERYONE"})).await;
     for query in ["countess@example", "countess@", "@example.org", "+4416329600", "441632960001", "%@example.org"] {
         assert_eq!(search(&bob, query).await, [] as [Value; 0], "{query}");
@@ -120,7 +120,7 @@ async fn search_by_contact_point_finds_users_who_allow_it() {
 }
 
 #[tokio::test]
-async fn last_seen_decides_who_can_see_when_a_user_was_online() {
+async fn the_setting_last_seen_decides_who_can_see_when_a_user_was_online() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     make_contacts(&ada, &bob).await;

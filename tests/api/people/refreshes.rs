@@ -1,4 +1,4 @@
-//! Refresh tokens that are used more than once: by two tabs, by a retry, or by a thief.
+//! Refresh tokens that are used more than once: by two tabs of a browser, by a retry, or by an attacker.
 
 use std::sync::Arc;
 
@@ -42,19 +42,19 @@ async fn tokens(database: &TestDatabase) -> i64 {
     query.get_result::<Count>(&mut database.connection().await).await.unwrap().count
 }
 
-/// Starts a node with its clock `seconds` ahead.
+/// Starts a node whose clock is `seconds` ahead.
 async fn ahead(database: &TestDatabase, seconds: i64) -> Node {
     Node::build().clock(Clock::off_by(TimeDelta::seconds(seconds))).start_on(database).await
 }
 
 #[tokio::test]
-async fn a_token_used_twice_within_ten_seconds_gives_the_same_pair() {
+async fn a_refresh_token_used_twice_within_ten_seconds_gives_the_same_pair() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
     let first = pair(&node, &ada.refresh_token).await;
     assert_ne!(refresh_token(&first), ada.refresh_token);
-    // Repeats the token at the same node, at another node, and at a node whose clock is 5 seconds ahead.
+    // Uses the token again at the same node, at another node, and at a node whose clock is 5 seconds ahead.
     let others = [Node::build().start_on(&database).await, ahead(&database, 5).await];
     for node in [&node].into_iter().chain(&others) {
         assert_eq!(pair(node, &ada.refresh_token).await, first);
@@ -62,12 +62,12 @@ async fn a_token_used_twice_within_ten_seconds_gives_the_same_pair() {
     assert_eq!(tokens(&database).await, 2, "a repeated refresh inserts no row");
     let again = User::from_payload(&node, &first);
     assert!(is_signed_in(&again).await && is_signed_in(&ada).await);
-    // The pair is usable.
+    // The pair is valid.
     pair(&node, refresh_token(&first)).await;
 }
 
 #[tokio::test]
-async fn parallel_refreshes_on_two_nodes_get_one_pair() {
+async fn parallel_refreshes_on_two_nodes_get_the_same_pair() {
     let database = TestDatabase::new().await;
     let broker = Arc::new(MemoryBroker::default());
     let nodes = [
@@ -82,7 +82,7 @@ async fn parallel_refreshes_on_two_nodes_get_one_pair() {
 }
 
 #[tokio::test]
-async fn a_token_used_again_after_ten_seconds_ends_its_session() {
+async fn a_refresh_token_used_again_after_ten_seconds_ends_the_session() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -94,10 +94,10 @@ async fn a_token_used_again_after_ten_seconds_ends_its_session() {
     assert!(!is_signed_in(&ada.on(&late)).await);
 }
 
-/// A tab that is two refreshes behind gets the newest pair. An older pair would end the session when the tab uses it
-/// later.
+/// A browser tab whose token is two refreshes old gets the newest pair. With an older pair, the next refresh of the tab
+/// would end the session.
 #[tokio::test]
-async fn a_token_whose_successor_was_used_gives_the_newest_pair() {
+async fn a_refresh_token_whose_successor_was_used_gives_the_newest_pair() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -108,7 +108,7 @@ async fn a_token_whose_successor_was_used_gives_the_newest_pair() {
         assert_eq!(pair(&node, token).await, third);
     }
     assert_eq!(tokens(&database).await, 4);
-    // Only the token's own age counts, not that of its successors.
+    // Only the time since the first use of a token matters, not the time since the first use of its successor.
     let late = ahead(&database, 11).await;
     let fourth = pair(&late, refresh_token(&third)).await;
     assert_eq!(pair(&late, refresh_token(&third)).await, fourth);
@@ -117,7 +117,7 @@ async fn a_token_whose_successor_was_used_gives_the_newest_pair() {
 }
 
 #[tokio::test]
-async fn salts_of_older_pairs_are_deleted() {
+async fn salts_of_older_token_pairs_are_deleted() {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]
@@ -135,7 +135,7 @@ async fn salts_of_older_pairs_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_revoked_session_gives_no_new_pair() {
+async fn a_revoked_session_gets_no_new_tokens() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let first = User::from_payload(&node, &pair(&node, &ada.refresh_token).await);

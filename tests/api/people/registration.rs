@@ -59,7 +59,7 @@ async fn a_closed_server_rejects_new_accounts_and_allows_logins() {
 }
 
 #[tokio::test]
-async fn all_unusable_codes_get_the_same_error() {
+async fn all_unusable_invite_codes_get_the_same_error() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--registration=invite").start_on(&database).await;
     assert_eq!(mode(&node).await, "INVITE");
@@ -95,7 +95,7 @@ async fn concurrent_registrations_never_exceed_max_uses() {
 }
 
 #[tokio::test]
-async fn a_failed_registration_does_not_use_the_code() {
+async fn a_failed_registration_does_not_count_as_a_use_of_the_invite() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--registration=invite").start_on(&database).await;
     let code = code(&database, 2).await;
@@ -109,7 +109,7 @@ async fn a_failed_registration_does_not_use_the_code() {
 }
 
 #[tokio::test]
-async fn codes_are_stored_as_hashes_and_can_be_revoked_by_id() {
+async fn invite_codes_are_stored_as_hashes_and_can_be_revoked_by_id() {
     let database = TestDatabase::new().await;
     let code = code(&database, 3).await;
     let invites = registration_invites::list(&database.url).await.unwrap();

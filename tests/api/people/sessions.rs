@@ -23,7 +23,7 @@ async fn is_signed_in(user: &User) -> bool {
 async fn a_refresh_returns_a_new_pair_of_tokens_for_the_session() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
-    // Clients send an expired access token in the header. It must not prevent the refresh.
+    // Clients may send an expired access token in the header. This token must not prevent the refresh.
     let data = node.call(Some("an.expired.token"), REFRESH, json!({"token": ada.refresh_token})).await.data();
     let again = User::from_payload(&node, &data["refreshSession"]);
     assert_eq!(again.session, ada.session);
@@ -95,7 +95,7 @@ async fn sessions_can_be_listed_and_revoked() {
 }
 
 #[tokio::test]
-async fn a_revoked_session_closes_its_sockets_and_no_others() {
+async fn revoking_a_session_closes_the_sockets_of_this_session_only() {
     let node = Node::start().await;
     let phone = node.register("ada").await;
     let laptop = User::login(&node, &phone.username, PASSWORD).await;
@@ -132,7 +132,7 @@ async fn the_public_key_verifies_access_tokens() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
 }
 
-/// A node accepts tokens signed with its own key, and no others.
+/// A node accepts only tokens that are signed with its own key.
 #[tokio::test]
 async fn nodes_with_the_same_key_accept_each_others_tokens() {
     let database = TestDatabase::new().await;

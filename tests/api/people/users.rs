@@ -1,4 +1,4 @@
-//! Search for users, and lookup by id, by username and through `nodes`.
+//! Search for users, and reading of users by id, by username and through `nodes`.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn named(node: &Node, username: &str, display_name: &str) -> User {
 }
 
 #[tokio::test]
-async fn a_search_matches_username_prefixes_and_parts_of_display_names() {
+async fn a_user_search_matches_username_prefixes_and_parts_of_display_names() {
     let node = Node::start().await;
     let ada = named(&node, "ada", "Countess of Lovelace").await;
     named(&node, "adamant", "Rock").await;
@@ -48,7 +48,7 @@ async fn a_search_matches_username_prefixes_and_parts_of_display_names() {
 }
 
 #[tokio::test]
-async fn a_search_returns_pages() {
+async fn a_user_search_returns_pages() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for i in 0..7 {
@@ -68,7 +68,7 @@ async fn a_search_returns_pages() {
 }
 
 #[tokio::test]
-async fn user_finds_by_id_and_by_username() {
+async fn the_field_user_finds_users_by_id_and_by_username() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let query = "query ($by: UserBy!) { user(by: $by) { id username createdAt } }";
@@ -85,7 +85,7 @@ async fn user_finds_by_id_and_by_username() {
 }
 
 #[tokio::test]
-async fn nodes_returns_results_in_the_order_of_the_ids() {
+async fn the_field_nodes_returns_results_in_the_order_of_the_ids() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;

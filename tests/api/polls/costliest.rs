@@ -30,12 +30,12 @@ async fn fill(node: &Node) -> User {
     ada
 }
 
-/// Joins `count` pieces of a document.
+/// Concatenates `count` parts of a document. `piece` returns the part for an index.
 fn joined(count: usize, piece: impl Fn(usize) -> String) -> String {
     (0..count).map(piece).collect::<Vec<_>>().concat()
 }
 
-/// Fails if the operation was refused.
+/// Asserts that the response has no errors.
 #[track_caller]
 fn assert_not_refused(answer: &Answer) {
     assert!(answer.body.get("errors").is_none(), "{:.500}", answer.body.to_string());
@@ -103,7 +103,7 @@ fn the_costliest_documents_block_no_thread_for_long() {
     meter.assert_below(COSTLIEST_BOUND);
 }
 
-/// JSON that takes long to parse relative to its length.
+/// Returns a JSON value whose text takes long to parse for its length.
 fn dense(bytes: usize) -> Value {
     json!(vec![json!([]); bytes / 3])
 }
@@ -171,7 +171,7 @@ fn the_largest_responses_block_no_thread_for_long() {
             let each = joined(times, |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} "));
             format!("query ($id: ID!) {{ conversation(id: $id) {{ {each} }} }}")
         };
-        // OPERATION_MAX_ANSWER_BYTES allows five pages.
+        // OPERATION_MAX_ANSWER_BYTES allows five pages, but not more.
         let query = asks(5);
         let variables = json!({"id": group});
         assert_not_refused(

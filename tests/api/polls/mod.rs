@@ -1,8 +1,8 @@
 //! Measures how long tasks occupy a thread of the runtime. A long poll delays all other tasks of its thread.
 //!
-//! Each node here has its own runtime. The runtime reports when a thread wakes and when it parks; between the two the
-//! thread polls tasks. The processor time between them is therefore an upper bound for the longest poll, and work of
-//! other processes does not count.
+//! Each node in these tests has its own runtime. The runtime reports when a thread wakes and when it parks. Between the
+//! two reports the thread polls tasks, so the processor time between them is an upper bound for the longest poll.
+//! Processor time does not include work of other processes.
 
 mod costliest;
 mod tour;
@@ -17,11 +17,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{Node, NodeBuilder};
 
-/// Maximum time that a thread may be busy during each of the usual operations.
+/// Maximum time that a thread may be busy during each operation of the tour.
 const TOUR_BOUND: Duration = Duration::from_millis(10);
 /// Maximum time that a thread may be busy with the costliest documents and the largest requests that are allowed.
 const COSTLIEST_BOUND: Duration = Duration::from_millis(50);
-/// Time for the work that continues on a node after an operation has returned.
+/// Time that a measurement waits for work that continues after an operation has returned.
 const AFTERMATH: Duration = Duration::from_millis(30);
 
 /// Measures the longest time that a thread of a runtime is busy during an operation.
@@ -32,7 +32,7 @@ struct Meter {
 }
 
 thread_local! {
-    /// Processor time of this thread when it woke.
+    /// Processor time of this thread at its last wake. None after the thread has parked.
     static WOKEN: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
@@ -58,7 +58,7 @@ impl Meter {
             .unwrap()
     }
 
-    /// Records the longest busy time while `work` runs on another runtime.
+    /// Records the longest time that a thread of the measured runtime is busy while `work` runs on another runtime.
     async fn measure<T>(&mut self, what: &str, work: impl Future<Output = T>) -> T {
         self.longest.store(0, Ordering::SeqCst);
         let done = work.await;
@@ -69,7 +69,7 @@ impl Meter {
         done
     }
 
-    /// Fails if an operation took longer than `bound`. Prints all measurements.
+    /// Prints all measurements. Panics if a thread was busy for longer than `bound`.
     #[track_caller]
     fn assert_below(mut self, bound: Duration) {
         self.seen.sort_unstable_by(|one, other| other.cmp(one));
@@ -82,7 +82,7 @@ impl Meter {
 
 /// A node on its own runtime.
 struct Measured {
-    // The first field, so that the node is dropped before its runtime.
+    // This must be the first field, so that the node is dropped before its runtime.
     node: Arc<Node>,
     runtime: Runtime,
 }
@@ -100,14 +100,14 @@ impl Measured {
     }
 }
 
-/// Runs the clients of a test, on a runtime that is not measured.
+/// Runs the clients of a test on a separate runtime that is not measured.
 fn clients<T>(work: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// A node whose runtime has a single thread, with a probe: a task that yields in a loop. The processor time between two
-/// polls of the probe is the time of the polls of other tasks in between. The probe is more exact than the meter for
-/// tasks that yield by themselves, but it keeps a processor busy.
+/// A node on a runtime with a single thread, and a probe: a task that yields in a loop. The processor time between two
+/// polls of the probe is the time that polls of other tasks take. For tasks that yield by themselves, the probe is more
+/// exact than the meter, but the probe keeps a processor busy.
 struct Probed {
     node: Node,
     runtime: Runtime,
@@ -121,7 +121,7 @@ impl Probed {
         Self { node, runtime, longest: Arc::default() }
     }
 
-    /// Records the longest delay of the probe while `work` runs on another runtime.
+    /// Records the longest time between two polls of the probe while `work` runs on another runtime.
     async fn measure<T>(&self, what: &str, seen: &mut Meter, work: impl Future<Output = T>) -> T {
         let longest = Arc::clone(&self.longest);
         longest.store(0, Ordering::SeqCst);
@@ -151,7 +151,7 @@ fn keep_busy() {
     }
 }
 
-/// Checks the two ways of measuring: without this, the other tests could pass by mistake.
+/// Checks the meter and the probe themselves. If they did not measure, the other tests would pass by mistake.
 #[test]
 fn the_meter_and_the_probe_measure_a_long_poll() {
     let mut meter = Meter::default();

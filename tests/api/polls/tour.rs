@@ -1,4 +1,4 @@
-//! All operations of the schema, with usual inputs and with large inputs.
+//! The tour: all operations of the schema, with usual inputs and with large inputs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Measured, Meter, TOUR_BOUND, clients};
 use crate::events_of_mutations::{World, rows};
 use crate::support::{Node, User};
 
-/// The names of the fields of a root type.
+/// Returns the names of the fields of a root type.
 fn roots(of: &str) -> BTreeSet<String> {
     let document = parse_schema(parlance::graphql::sdl()).unwrap();
     let fields = document.definitions.into_iter().find_map(|definition| match definition {
@@ -24,7 +24,7 @@ fn roots(of: &str) -> BTreeSet<String> {
     fields.unwrap().into_iter().map(|field| field.node.name.node.to_string()).collect()
 }
 
-/// The names of the fields of a root type that the tests do not cover.
+/// Returns the names of the fields of a root type that the tour does not contain.
 fn missing(of: &str, toured: impl IntoIterator<Item = &'static str>) -> Vec<String> {
     let toured: BTreeSet<_> = toured.into_iter().map(str::to_owned).collect();
     roots(of).difference(&toured).cloned().collect()
@@ -47,7 +47,7 @@ fn mutations_with_usual_inputs_block_no_thread_for_long() {
     meter.assert_below(TOUR_BOUND);
 }
 
-/// A text of 8,000 characters, the maximum length of a message.
+/// Repeats `word` to a text of 8,000 characters, the maximum length of a message.
 pub fn long(word: &str) -> String {
     word.chars().cycle().take(8000).collect()
 }
@@ -183,7 +183,7 @@ fn queries_and_subscriptions_block_no_thread_for_long() {
                 "word": "x".repeat(60)});
             let used = all.as_object().unwrap().iter().filter(|(name, _)| query.contains(&format!("${name}:")));
             let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
-            // The document is validated the first time, and cached the second time.
+            // The server validates the document the first time, and has it in the cache the second time.
             for time in ["first", "again"] {
                 meter.measure(&format!("{name}, {time}"), ada.call(query, variables.clone())).await.data();
             }
@@ -223,7 +223,7 @@ fn queries_and_subscriptions_block_no_thread_for_long() {
             let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
             let hear = async {
                 socket.subscribe("it", query, variables).await;
-                // Each subscription receives one of these events, or its first state.
+                // Every subscription receives its initial state or one of these events.
                 let message = ada.send(&group, "new").await;
                 ada.edit(&message, "edited").await.data();
                 ada.query(

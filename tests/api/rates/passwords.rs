@@ -1,4 +1,4 @@
-//! Limits on tries of passwords, by account and by network.
+//! Limits on password attempts, by account and by network.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::time::sleep;
 use super::limited;
 use crate::support::{Node, PASSWORD, TestDatabase, http};
 
-/// Returns the code of the error, or `OK`, and the seconds to wait.
+/// Attempts to sign in. Returns `OK` or the error code, and the seconds to wait.
 pub(super) async fn try_login(node: &Node, username: &str, password: &str) -> (String, u64) {
     try_login_from(node, username, password, None).await
 }
 
-/// Like `try_login`, from an address where the user has no session.
+/// Like `try_login`, but from an address where the user has no session.
 async fn try_login_elsewhere(node: &Node, username: &str, password: &str) -> (String, u64) {
     try_login_from(node, username, password, Some("203.0.113.7")).await
 }
@@ -39,7 +39,7 @@ async fn each_wrong_password_doubles_the_wait() {
         assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
         assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
         assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 1), "{name}");
-        // The wait after the first wrong password, and then twice as long.
+        // Sleeps until the wait after the first wrong password is over. The next wait is twice as long.
         sleep(Duration::from_millis(1050)).await;
         assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
         assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 2), "{name}");
@@ -50,7 +50,7 @@ async fn each_wrong_password_doubles_the_wait() {
 }
 
 #[tokio::test]
-async fn a_correct_password_resets_the_count_of_wrong_ones() {
+async fn a_correct_password_resets_the_count_of_wrong_passwords() {
     let node = limited(&["--password-tries-per-account=3"]).start_alone().await;
     let ada = node.register("ada").await;
     for _ in 0..3 {
@@ -62,7 +62,7 @@ async fn a_correct_password_resets_the_count_of_wrong_ones() {
 }
 
 #[tokio::test]
-async fn concurrent_password_tries_do_not_exceed_the_limit() {
+async fn concurrent_password_attempts_do_not_exceed_the_limit() {
     let node = limited(&["--password-tries-per-account=5", "--trusted-proxies=loopback"]).start_alone().await;
     let ada = node.register("ada").await;
     let tries = (0..30).map(|_| try_login_elsewhere(&node, &ada.username, "wrong"));
@@ -71,9 +71,10 @@ async fn concurrent_password_tries_do_not_exceed_the_limit() {
     assert_eq!(answers.iter().filter(|(code, _)| code == "RATE_LIMITED").count(), 25);
 }
 
-/// An attacker makes other networks wait, but not the network where the owner is signed in.
+/// After attempts of an attacker, logins from other networks must wait, but not logins from the network where the user
+/// is signed in.
 #[tokio::test]
-async fn the_owner_can_sign_in_from_their_network_while_others_guess() {
+async fn a_user_can_sign_in_from_a_network_with_a_session_while_attackers_guess() {
     let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
     let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
     let variables = json!({"input": {"username": "ada", "password": PASSWORD}});
@@ -85,14 +86,14 @@ async fn the_owner_can_sign_in_from_their_network_while_others_guess() {
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("203.0.113.7")).await.0, "RATE_LIMITED");
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("198.51.100.1")).await.0, "RATE_LIMITED");
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "OK");
-    // Wrong passwords from the owner's network count too.
+    // Wrong passwords from the network of the user count too.
     for _ in 0..2 {
         assert_eq!(try_login_from(&node, "ada", "wrong", Some("2001:db8::2")).await.0, "UNAUTHENTICATED");
     }
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "RATE_LIMITED");
 }
 
-/// An attacker tries many accounts, and signs in to an account of its own in between.
+/// An attacker guesses passwords of many accounts, and between the guesses signs in to an account that it owns.
 #[tokio::test]
 async fn guesses_from_one_network_at_many_accounts_are_limited() {
     let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
@@ -117,7 +118,7 @@ async fn nodes_share_the_count_of_wrong_passwords() {
     }
     assert_eq!(try_login_elsewhere(&one, &ada.username, "wrong").await.0, "RATE_LIMITED");
     assert_eq!(try_login_elsewhere(&other, &ada.username, "wrong").await.0, "RATE_LIMITED");
-    // The wait after the first wrong password.
+    // Sleeps until the wait after the first wrong password is over.
     sleep(Duration::from_millis(1100)).await;
     assert_eq!(try_login_elsewhere(&other, &ada.username, PASSWORD).await.0, "OK");
     assert_eq!(try_login_elsewhere(&one, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
@@ -131,7 +132,8 @@ async fn all_mutations_that_check_a_password_are_limited() {
         changePassword(input: {currentPassword: \"wrong\", newPassword: $new}) { viewer { user { id } } }
     }";
     let new = json!({"new": "another loom of one's own"});
-    // The account allows two tries, and two more from this address, because the user is signed in here.
+    // The limit of the account allows two attempts. The separate limit of a network where the user is signed in allows
+    // two more attempts.
     for _ in 0..2 {
         assert_eq!(ada.call(change, new.clone()).await.code(), "BAD_USER_INPUT");
         assert_eq!(ada.delete_account(Some("wrong")).await.code(), "BAD_USER_INPUT");

@@ -27,10 +27,10 @@ async fn expect_message_on_all(sockets: &mut [Socket], body: &str) {
     }
 }
 
-/// One statement loads the rows that depend on the viewer for all viewers of an event. The check whether they may see
-/// the event is one statement too.
+/// A single statement loads the rows that depend on the viewer for all viewers of an event. Another statement checks
+/// which viewers may see the event.
 #[tokio::test]
-async fn statements_of_an_event_do_not_depend_on_the_number_of_viewers() {
+async fn the_statement_count_of_an_event_does_not_depend_on_the_number_of_viewers() {
     const PERSONAL: &str = "sender { username viewerIsContact presence { status } } replyTo { body }
         reactions { emoji viewerHasReacted }
         conversation { title viewerMembership { unreadCount lastReadMessage { body } } call { id }

@@ -14,7 +14,7 @@ pub fn redis_url() -> String {
     std::env::var("TEST_REDIS_URL").expect("TEST_REDIS_URL: run the tests with `make test`")
 }
 
-/// Drops every `one_in`th event that is published.
+/// A broker that drops every `one_in`th published event.
 pub struct DroppingBroker {
     pub inner: Arc<dyn Broker>,
     pub one_in: usize,
@@ -39,8 +39,8 @@ impl Broker for DroppingBroker {
     }
 }
 
-/// Drops, duplicates and delays events at random. The seed determines the faults. A delayed event is published after
-/// the events of the next publication.
+/// A broker that drops, duplicates and delays events at random. The seed determines the faults. A delayed event is
+/// published after the events of the next publication.
 pub struct FaultyBroker {
     inner: Arc<dyn Broker>,
     state: Mutex<Faults>,
@@ -61,13 +61,13 @@ impl FaultyBroker {
         Self { inner, state: Mutex::new(faults) }
     }
 
-    /// The number of injected faults of the rarest kind.
+    /// Returns the number of dropped, duplicated or delayed events, whichever is smallest.
     pub fn faults(&self) -> usize {
         let state = self.state.lock().unwrap();
         state.lost.min(state.doubled).min(state.held_back)
     }
 
-    /// Applies faults to a publication. Returns the events to publish now and the events that were delayed before.
+    /// Applies faults to a publication. Returns the events to publish first, then the events that were delayed before.
     fn disturb(&self, events: &[Event]) -> [Vec<Event>; 2] {
         let mut state = self.state.lock().unwrap();
         let mut late = std::mem::take(&mut state.late);

@@ -12,34 +12,34 @@ use super::{PATIENCE, within};
 const CALL: &str = "id kind state endReason conversation { id } startedBy { id } answeredAt endedAt
     participants { user { id } sessionId }";
 
-/// The ids of the sessions in a call, in the order in which they joined.
+/// Returns the ids of the sessions in a call, in the order in which they joined.
 pub fn call_sessions(call: &Value) -> Vec<&str> {
     let participants = call["participants"].as_array().unwrap();
     participants.iter().map(|participant| participant["sessionId"].as_str().unwrap()).collect()
 }
 
 impl Answer {
-    /// The id of the call in a mutation's payload.
+    /// Returns the id of the call in the payload of a mutation.
     #[track_caller]
     pub fn call_id(self) -> String {
         self.call()["id"].as_str().unwrap().to_owned()
     }
 
-    /// The call of a mutation's payload.
+    /// Returns the call in the payload of a mutation.
     #[track_caller]
     pub fn call(self) -> Value {
         let data = self.data();
         data.as_object().unwrap().values().next().unwrap()["call"].clone()
     }
 
-    /// The `state` and `endReason` of the call in a mutation's payload.
+    /// Returns the `state` and `endReason` of the call in the payload of a mutation.
     #[track_caller]
     pub fn call_state(self) -> (String, Value) {
         let call = self.call();
         (call["state"].as_str().unwrap().to_owned(), call["endReason"].clone())
     }
 
-    /// `extensions.reason` of a CONFLICT error.
+    /// Asserts that the error is CONFLICT, and returns its `extensions.reason`.
     #[track_caller]
     pub fn conflict(&self) -> &str {
         assert_eq!(self.code(), "CONFLICT", "{:#}", self.body);
@@ -72,13 +72,13 @@ impl User {
         self.call(&query, json!({"id": call})).await
     }
 
-    /// Reads the call with this id through `node`. Null if the user may not see it.
+    /// Reads the call with this id through the field `node`. Returns null if the user may not see the call.
     pub async fn find_call(&self, call: &str) -> Value {
         let query = format!("query ($id: ID!) {{ node(id: $id) {{ ... on Call {{ {CALL} }} }} }}");
         self.query(&query, json!({"id": call})).await["node"].clone()
     }
 
-    /// Reads the current call of the conversation. Null if it has no call.
+    /// Reads the current call of the conversation. Returns null if the conversation has no call.
     pub async fn call_in(&self, conversation: &str) -> Value {
         let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ call {{ {CALL} }} }} }}");
         self.query(&query, json!({"id": conversation})).await["conversation"]["call"].clone()
@@ -98,7 +98,7 @@ impl User {
         self.send_signal(call, to, json!({"description": {"type": "OFFER", "sdp": sdp}})).await
     }
 
-    /// The call that the user is in, on any of their devices.
+    /// Reads the call in which a device of the user is. Returns null if no device of the user is in a call.
     pub async fn current_call(&self) -> Value {
         self.query(&format!("{{ viewer {{ call {{ {CALL} }} }} }}"), json!({})).await["viewer"]["call"].clone()
     }
@@ -151,7 +151,7 @@ impl CallEvents {
         }
     }
 
-    /// The events up to and including the next one of this type.
+    /// Receives events up to and including the next event of this type, and returns all of them.
     pub async fn up_to(&mut self, kind: &str) -> Vec<Value> {
         within(2 * PATIENCE, &format!("the event {kind}"), async {
             let mut events = Vec::new();
@@ -174,7 +174,7 @@ impl CallEvents {
         message["payload"]["data"]["callEvents"].clone()
     }
 
-    /// The next event. Fails if its type is not `kind`.
+    /// Waits for the next event and returns it. Panics if its type is not `kind`.
     #[track_caller]
     pub fn expect(&mut self, kind: &'static str) -> impl Future<Output = Value> {
         let caller = std::panic::Location::caller();

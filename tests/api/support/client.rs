@@ -6,10 +6,10 @@ use super::PATIENCE;
 use super::node::Node;
 use super::socket::{Inbox, Socket};
 
-/// With this media type the HTTP status says whether the operation was executed.
+/// The accepted media type. With this type, the HTTP status shows whether the operation was executed.
 const ACCEPT: &str = "application/graphql-response+json";
 
-/// A client whose requests, with their answers, have a deadline.
+/// Returns a builder of an HTTP client with a timeout for each request, including its response.
 pub fn http_client() -> reqwest::ClientBuilder {
     reqwest::Client::builder().timeout(4 * PATIENCE)
 }
@@ -22,14 +22,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The response data. Fails if the response has errors.
+    /// Returns the data of the response. Panics if the response has errors.
     #[track_caller]
     pub fn data(self) -> Value {
         assert!(self.body.get("errors").is_none(), "{:#}", self.body);
         self.body["data"].clone()
     }
 
-    /// The code of the error. Fails if the response does not have exactly one error.
+    /// Returns the code of the error. Panics if the response does not have exactly one error.
     #[track_caller]
     pub fn code(&self) -> &str {
         let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no error in {:#}", self.body));
@@ -37,7 +37,7 @@ impl Answer {
         errors[0]["extensions"]["code"].as_str().unwrap()
     }
 
-    /// The paths of the input fields in the error's `violations`.
+    /// Returns the paths of the input fields in the `violations` of the error.
     #[track_caller]
     pub fn violations(&self) -> Vec<&str> {
         let violations = self.body["errors"][0]["extensions"]["violations"].as_array();
@@ -64,7 +64,8 @@ impl Api {
         Self { url, http: http_client().build().unwrap() }
     }
 
-    /// A client whose requests come from 127.0.0.`last`, so that limits by address count it separately.
+    /// Returns a client of this node whose requests come from 127.0.0.`last`, so that limits by address count its
+    /// requests separately.
     pub fn from_address(node: &Node, last: u8) -> Self {
         let address = std::net::Ipv4Addr::new(127, 0, 0, last).into();
         let http = http_client().local_address(Some(address)).build().unwrap();
@@ -75,7 +76,7 @@ impl Api {
         self.try_call(token, query, variables).await.unwrap()
     }
 
-    /// Returns an error if the server cannot be reached or disconnects before it responds.
+    /// Calls the API. Returns an error if the server cannot be reached or disconnects before it responds.
     pub async fn try_call(&self, token: Option<&str>, query: &str, variables: Value) -> reqwest::Result<Answer> {
         let mut request = self.http.post(&self.url).header("accept", ACCEPT);
         if let Some(token) = token {
@@ -116,7 +117,7 @@ impl User {
         Self::from_payload(api, &data["register"])
     }
 
-    /// Signs in to an existing account, which creates another session.
+    /// Signs in to an existing account. The returned user has a new session.
     pub async fn login(at: impl Into<Api>, username: &str, password: &str) -> Self {
         let query = format!("mutation ($input: LoginInput!) {{ login(input: $input) {{ {SIGNED_IN} }} }}");
         let api = at.into();
@@ -168,7 +169,7 @@ impl User {
         self.call(SEND_MESSAGE, send_input(conversation, body, client_id)).await
     }
 
-    /// Returns an error if the server cannot be reached or disconnects before it responds.
+    /// Sends a message. Returns an error if the server cannot be reached or disconnects before it responds.
     pub async fn attempt_send(&self, conversation: &str, body: &str, client_id: &str) -> reqwest::Result<Answer> {
         let variables = send_input(conversation, body, Some(client_id));
         self.api.try_call(Some(&self.access_token), SEND_MESSAGE, variables).await
@@ -209,7 +210,7 @@ impl User {
         inbox
     }
 
-    /// Subscribes, receives one message from the sender and disconnects. Returns the cursor to resume from.
+    /// Subscribes to the inbox, receives one message from `sender` and disconnects. Returns the cursor to resume from.
     pub async fn cursor_after_message(&self, sender: &Self, conversation: &str) -> Option<String> {
         let mut inbox = self.inbox().await;
         sender.send(conversation, "seen").await;

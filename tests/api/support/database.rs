@@ -1,4 +1,4 @@
-//! Creates a database for each test as a copy of a template. The template is migrated once.
+//! The database of each test, a copy of a template. The migrations run only once, on the template.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use super::eventually;
 /// Advisory lock that serializes the creation of the template. The number is arbitrary.
 const TEMPLATE_LOCK: i64 = 7_261_155;
 
-/// A database that is dropped when the value is dropped.
+/// A database of one test. Dropping the value drops the database.
 pub struct TestDatabase {
     pub url: String,
     pub name: String,
@@ -35,7 +35,7 @@ impl TestDatabase {
         AsyncPgConnection::establish(&self.url).await.unwrap()
     }
 
-    /// Marks the user's e-mail address and phone number as verified. The API has no verification codes yet.
+    /// Marks the e-mail address and phone number of the user as verified. The API cannot verify them yet.
     pub async fn verify_contact_points(&self, username: &str) {
         let statement = format!(
             "UPDATE users SET email_verified_at = CASE WHEN email IS NOT NULL THEN now() END,
@@ -70,7 +70,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The runtime of the test may be shutting down, so this uses a thread with its own runtime.
+        // The runtime of the test may be shutting down, so the statement runs in a thread with a separate runtime.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { server().await.batch_execute(&statement).await }).unwrap();

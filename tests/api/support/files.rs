@@ -41,7 +41,7 @@ impl User {
         answer["completeUpload"]["attachment"].clone()
     }
 
-    /// Uploads a file. Fails if the attachment is not READY.
+    /// Uploads a file and returns the attachment. Panics if the attachment is not READY.
     pub async fn upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> Value {
         let attachment = self.try_upload(name, content_type, bytes).await;
         assert_eq!(attachment["state"], "READY", "{attachment:#}");
@@ -79,7 +79,7 @@ impl User {
         self.call(query, json!({"id": message["id"], "scope": scope})).await
     }
 
-    /// Reads an attachment through `node`. Null if the user may not see it.
+    /// Reads an attachment through the field `node`. Returns null if the user may not see the attachment.
     pub async fn attachment(&self, id: &Value) -> Value {
         let query = "query ($id: ID!) { node(id: $id) { id ... on Attachment {
             state fileName contentType byteSize rejection url thumbnailUrl
@@ -88,7 +88,7 @@ impl User {
     }
 }
 
-/// Uploads bytes with the method, URL and headers of a `createUpload` payload. Returns the HTTP status.
+/// Uploads bytes with the method, URL and headers in a `createUpload` payload. Returns the HTTP status.
 pub async fn put(begun: &Value, bytes: Vec<u8>) -> u16 {
     let method = begun["method"].as_str().unwrap().parse().unwrap();
     let mut request = http_client().build().unwrap().request(method, begun["url"].as_str().unwrap());
@@ -107,7 +107,7 @@ pub async fn get(url: &Value) -> reqwest::Response {
     http_client().build().unwrap().get(url).send().await.unwrap()
 }
 
-/// A JPEG with this width and height in pixels.
+/// Returns a JPEG with this width and height in pixels.
 pub fn picture(width: u32, height: u32) -> Vec<u8> {
     let shade = |value: u32, of: u32| u8::try_from(value * 255 / of.max(1)).unwrap();
     let image = RgbImage::from_fn(width, height, |x, y| Rgb([shade(x, width), shade(y, height), 128]));

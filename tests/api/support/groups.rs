@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::{Answer, User};
 
 impl User {
-    /// `changes` contains the fields of the input except `conversationId`.
+    /// Calls `updateGroup`. `changes` contains the input fields except `conversationId`.
     pub async fn update_group(&self, group: &str, changes: Value) -> Answer {
         let query = "mutation ($input: UpdateGroupInput!) { updateGroup(input: $input) {
             conversation { id title topic historyVisible }
@@ -39,7 +39,7 @@ impl User {
         self.call(query, json!({"group": group, "user": user.id})).await
     }
 
-    /// Removes a participant and bans them.
+    /// Removes a participant from the group and bans the participant.
     pub async fn ban(&self, group: &str, user: &Self) -> Answer {
         let query = "mutation ($group: ID!, $user: ID!) {
             removeParticipant(input: {conversationId: $group, userId: $user, ban: true}) {
@@ -61,7 +61,7 @@ impl User {
         self.call(query, json!({"id": group})).await
     }
 
-    /// `limits` contains the fields of the input except `conversationId`.
+    /// Calls `createInvite`. `limits` contains the input fields except `conversationId`.
     pub async fn create_invite(&self, group: &str, limits: Value) -> Answer {
         let query = "mutation ($input: CreateInviteInput!) { createInvite(input: $input) {
             invite { id code uses maxUses expiresAt createdBy { id } conversation { id } }
@@ -76,7 +76,7 @@ impl User {
         self.call(query, json!({"code": code})).await
     }
 
-    /// The user id and the role of each participant.
+    /// Reads the user id and the role of each participant.
     pub async fn roles(&self, group: &str) -> Vec<(String, String)> {
         let query = "query ($id: ID!) { conversation(id: $id) { participants(first: 100) {
             nodes { role user { id } }
@@ -87,7 +87,7 @@ impl User {
         nodes.iter().map(|node| (text(&node["user"]["id"]), text(&node["role"]))).collect()
     }
 
-    /// The events of the SYSTEM messages, oldest first, as `[kind, actor, subject, text]`.
+    /// Reads the events of the SYSTEM messages, oldest first, as `[kind, actor, subject, text]`.
     pub async fn system_events(&self, group: &str) -> Vec<Value> {
         let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 100) { nodes {
             kind sender { id } body systemEvent { kind actor { id } subject { id } text }

@@ -34,7 +34,7 @@ impl User {
         self.call(query, json!({"input": {"conversationId": conversation, "body": body, "replyToId": to["id"]}})).await
     }
 
-    /// The numbers of the messages that the user sees in the conversation.
+    /// Reads the numbers of the messages that the user sees in the conversation.
     pub async fn numbers_in(&self, conversation: &str) -> Vec<i64> {
         let query = "query ($id: ID!) { conversation(id: $id) { messages(first: 100) { nodes { number } } } }";
         let data = self.query(query, json!({"id": conversation})).await;

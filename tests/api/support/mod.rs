@@ -27,10 +27,10 @@ pub use waiting::{eventually, eventually_some, within};
 
 use std::time::Duration;
 
-/// How long a test waits for something before it fails. Long enough for a machine under load.
+/// Maximum time that a test waits for a condition before it fails. Long enough for a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Time that a loaded machine may add to a promised time.
+/// Time that a test adds to a guaranteed maximum time, because the machine may be loaded.
 pub const ALLOWANCE: Duration = Duration::from_secs(2);
 
 pub const PASSWORD: &str = "correct horse battery staple";

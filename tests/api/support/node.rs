@@ -24,29 +24,29 @@ use super::client::{User, http_client};
 use super::database::{TestDatabase, unique};
 use super::{PASSWORD, PATIENCE};
 
-/// Shared by all nodes of a test, so that each node accepts the access tokens of the others.
+/// Key with which all nodes of a test sign access tokens, so that each node accepts the tokens of the other nodes.
 pub const JWT_SECRET: &str = "a secret for tests that is long enough";
 
 pub struct Node {
     pub address: SocketAddr,
     pub app: App,
     pub http: reqwest::Client,
-    /// Settings of the S3 that the node uses: its own S3, or the one given to `NodeBuilder::s3`.
+    /// Settings of the S3 that the node uses: its embedded S3, or the S3 that was passed to `NodeBuilder::s3`.
     pub s3: S3Settings,
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     _tail: DropGuard,
     data_dir: Option<TempDir>,
-    /// Directory of the node's own S3.
+    /// Directory of the embedded S3 of the node.
     files: TempDir,
-    // The last field: fields are dropped in order, and the others may still use the database.
+    // This must be the last field. Fields are dropped in order, and the fields before it may still use the database.
     database: Option<TestDatabase>,
 }
 
 pub struct NodeBuilder {
     broker: Arc<dyn Broker>,
     exchange: Arc<dyn Exchange>,
-    /// URL of the Redis through which the node shares rate limits, and the prefix of the keys.
+    /// URL of the Redis through which nodes share the counts of rate limits, and the prefix of the keys.
     limits: Option<(String, String)>,
     clock: Clock,
     flags: Vec<String>,
@@ -74,7 +74,7 @@ impl Node {
             exchange: Arc::new(MemoryExchange::default()),
             limits: None,
             clock: Clock::system(),
-            // All users of a test share one address. Tests of limits turn the limits on.
+            // Rate limits are off, because all users of a test share one address. Tests of rate limits turn them on.
             flags: vec!["--rate-limits=off".to_owned()],
             real_hashes: false,
             data_dir: None,
@@ -91,12 +91,12 @@ impl Node {
         Flags::try_parse_from(["parlance".to_owned()].iter().chain(flags)).unwrap().config.s3
     }
 
-    /// Deletes a file from the node's own S3, as if a crash had lost it.
+    /// Deletes a file from the embedded S3 of the node, as if a crash had lost the file.
     pub fn lose_file(&self, name: &str) {
         std::fs::remove_file(self.files.path().join(name)).unwrap();
     }
 
-    /// The paths of all files and directories of the node's own S3, sorted.
+    /// Returns the paths of all files and directories of the embedded S3 of the node, sorted.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut directories = vec![self.files.path().to_owned()];
@@ -112,7 +112,7 @@ impl Node {
         found
     }
 
-    /// Reads the value of a series from `/metrics`. The value must be an integer.
+    /// Reads the value of a series from `/metrics`. Panics if the value is not an integer.
     pub async fn metric(&self, series: &str) -> u64 {
         let text = self.http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
@@ -124,12 +124,12 @@ impl Node {
         User::register(self, &format!("{name}_{}", &unique()[..8]), PASSWORD).await
     }
 
-    /// Path of the key that the node generated. Requires `NodeBuilder::own_key`.
+    /// Returns the path of the key that the node has generated. Panics without `NodeBuilder::own_key`.
     pub fn key_path(&self) -> PathBuf {
         self.data_dir.as_ref().unwrap().path().join("access-token-key.pem")
     }
 
-    /// Aborts the node without a drain, as if the process were killed.
+    /// Stops the node without a drain, as if its process were killed.
     pub fn kill(self) {
         self.served.abort();
     }
@@ -155,20 +155,20 @@ impl NodeBuilder {
         self
     }
 
-    /// Uses the Redis of the tests for broker, exchange and rate limits, with this prefix.
+    /// Uses the Redis of `make test` for the broker, the exchange and rate limits, with this prefix.
     pub async fn redis(self, prefix: &str) -> Self {
         let broker = RedisBroker::connect(&redis_url(), prefix, Random::system()).await.unwrap();
         let exchange = RedisExchange::connect(&redis_url(), prefix, Random::system()).await.unwrap();
         self.broker(Arc::new(broker)).exchange(Arc::new(exchange)).limits_over(&redis_url(), prefix)
     }
 
-    /// Shares rate limits through the Redis at `url`, with this prefix.
+    /// Shares the counts of rate limits through the Redis at `url`, with this prefix.
     pub fn limits_over(mut self, url: &str, prefix: &str) -> Self {
         self.limits = Some((url.to_owned(), prefix.to_owned()));
         self
     }
 
-    /// Turns rate limits and limits by address on.
+    /// Turns on rate limits and limits by address.
     pub fn limited(self) -> Self {
         self.flag("--rate-limits=on")
     }
@@ -178,19 +178,19 @@ impl NodeBuilder {
         self
     }
 
-    /// Uses this S3 instead of the node's own.
+    /// Uses this S3 instead of the embedded S3 of the node.
     pub fn s3(mut self, settings: &S3Settings) -> Self {
         self.s3 = Some(settings.clone());
         self
     }
 
-    /// Hashes passwords with the cost of the settings, not with the reduced cost of the tests.
+    /// Hashes passwords with the cost of the settings instead of the reduced cost of the tests.
     pub fn real_hashes(mut self) -> Self {
         self.real_hashes = true;
         self
     }
 
-    /// Turns limits by address on, without the rate limits that tests would exceed.
+    /// Turns on limits by address, without the rate limits that tests would exceed.
     pub fn keep_shares(self) -> Self {
         let rates = ["registrations", "requests", "operations", "cost"].map(|rate| format!("--rate-{rate}=off"));
         rates
@@ -240,7 +240,8 @@ impl NodeBuilder {
             None if config.auth.jwt_private_key_file.is_some() => {}
             None => config.auth.jwt_secret = Some(JWT_SECRET.to_owned()),
         }
-        // Cheaper than the settings allow, because tests sign in hundreds of times and few of them test the hash.
+        // Hashes are cheaper than the settings allow, because tests sign in hundreds of times and few tests depend on
+        // the cost.
         if !self.real_hashes {
             config.auth.password_memory_kib = 64;
             config.auth.password_passes = 1;

@@ -1,4 +1,5 @@
-//! Parts that one test owns and can kill or pause: Redis, Postgres and node processes. `HeldLog` holds the log's lock.
+//! Redis, Postgres and node processes that belong to one test, which can kill or pause them. `HeldLog` holds the lock
+//! of the log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -77,7 +78,7 @@ impl Redis {
 pub struct NodeProcess {
     launch: Launch,
     process: Child,
-    /// Keeps the pipe open, so that the server can write to it.
+    /// Standard output of the process. Kept open, so that the server can write to the pipe.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
@@ -87,7 +88,7 @@ struct Launch {
     database_url: String,
     prefix: String,
     directory: TempDir,
-    /// Override the settings that all tests use.
+    /// Settings of this test, which override the settings of all tests.
     settings: Vec<(&'static str, &'static str)>,
 }
 
@@ -96,7 +97,7 @@ impl NodeProcess {
         Self::start_with(database, number, &[]).await
     }
 
-    /// Adds settings to those of all tests. If LOG_LEVEL is among them, the log goes to a pipe that is never read.
+    /// Starts a node with additional settings. If LOG_LEVEL is set, the log goes to a pipe that is never read.
     pub async fn start_with(database: &TestDatabase, number: usize, settings: &[(&'static str, &'static str)]) -> Self {
         let launch = Launch::new(database, number, settings);
         let (process, stdout) = launch.spawn().await;
@@ -132,12 +133,12 @@ impl NodeProcess {
         signal(&self.process, Signal::SIGCONT);
     }
 
-    /// Asks the process to shut down, as an orchestrator does.
+    /// Sends SIGTERM, which makes the process shut down.
     pub fn terminate(&self) {
         signal(&self.process, Signal::SIGTERM);
     }
 
-    /// Whether the process has exited.
+    /// Returns whether the process has exited.
     pub fn is_gone(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
@@ -161,7 +162,7 @@ impl Launch {
 
     /// Starts the process and waits until the server is ready.
     async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
-        // Flags, because the constants that tests change have no variables.
+        // Uses flags, because hidden settings, which tests change, have no environment variables.
         let settings: BTreeMap<_, _> = self.settings.iter().copied().collect();
         let flags = settings.iter().map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
@@ -176,9 +177,9 @@ impl Launch {
             .env("JWT_SECRET", JWT_SECRET)
             .env("LOG_LEVEL", "warn")
             .env("RATE_LIMITS", "off")
-            // The minimum, because a paused node with an open transaction blocks the others for this time.
+            // Uses the minimum, because a paused node with an open transaction blocks the other nodes for this time.
             .arg("--database-idle-timeout=1")
-            // The cheapest hashes that the settings allow.
+            // Uses the cheapest hashes that the settings allow.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
             .args(flags)
@@ -202,7 +203,7 @@ impl Launch {
     }
 }
 
-/// A Postgres of the test's own that keeps its address across restarts. It commits as in production, but without fsync.
+/// A Postgres that belongs to one test and keeps its address across restarts. Unlike in production, fsync is off.
 pub struct OwnPostgres {
     postgres: Option<Postgres>,
     url: String,
@@ -216,7 +217,7 @@ impl OwnPostgres {
         // The account that Postgres runs as needs access to the directory.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let postgres = Postgres::start(directory.path(), Holder::Server).await.unwrap();
-        // Tests kill its processes, not the machine, so fsync is not needed.
+        // Tests kill the processes of Postgres but not the machine, so fsync is not needed.
         let mut connection = AsyncPgConnection::establish(postgres.url()).await.unwrap();
         connection.batch_execute("ALTER SYSTEM SET fsync = off").await.unwrap();
         connection.batch_execute("SELECT pg_reload_conf()").await.unwrap();
@@ -228,17 +229,17 @@ impl OwnPostgres {
         &self.url
     }
 
-    /// Stops Postgres without a checkpoint, so that it has to recover at the next start.
+    /// Stops Postgres without a checkpoint, so that Postgres must recover at its next start.
     pub async fn crash(&self) {
         self.pg_ctl(&["stop", "--mode=immediate"]).await;
     }
 
-    /// Starts Postgres again with these options. The port is one of the options.
+    /// Starts Postgres again with these command-line options, which must include the port.
     pub async fn restart(&self, options: &str) {
         self.pg_ctl(&["start", "--wait", "--options", options]).await;
     }
 
-    /// The command-line options of the running Postgres.
+    /// Returns the command-line options of the running Postgres.
     pub fn options(&self) -> String {
         self.command_line().split_once(' ').unwrap().1.to_owned()
     }
@@ -268,13 +269,14 @@ impl OwnPostgres {
     }
 }
 
-/// A database URL that sets `application_name` to the node's number, so that `pg_stat_activity` shows which node a
-/// connection belongs to.
+/// Returns a database URL that sets `application_name` to the number of the node, so that `pg_stat_activity` shows to
+/// which node a connection belongs.
 pub fn url_of_node(database: &TestDatabase, number: usize) -> String {
     format!("{}?application_name={number}", database.url)
 }
 
-/// Locks the row of `log_head`, so that transactions that append to the log wait before their commit.
+/// The lock of the row of `log_head`. While a test holds this lock, transactions that append to the log wait before
+/// their commit.
 pub struct HeldLog<'a> {
     database: &'a TestDatabase,
     holder: AsyncPgConnection,
@@ -290,7 +292,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// The number of the node that the connection belongs to.
+    /// Returns the number of the node to which the connection belongs.
     pub fn node(&self) -> usize {
         self.application_name.parse().unwrap()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// All numbers that differ between `make test` and `make soak`.
+/// The sizes and durations that differ between `make test` and `make soak`.
 pub struct Scale {
     /// Number of random cases of the log model.
     pub model_cases: u32,
@@ -10,32 +10,32 @@ pub struct Scale {
     pub random: bool,
     /// Number of times that a test repeats its fault.
     pub rounds: usize,
-    /// Clients during a fault.
+    /// Clients in the tests of faults.
     pub clients: ClientScale,
-    /// Clients of the test in which all clients reconnect at the same time.
+    /// Clients in the test in which all clients reconnect at the same time.
     pub crowd: ClientScale,
-    /// How long a node is paused.
+    /// Time for which a node is paused.
     pub node_pause: Duration,
-    /// How long Redis is paused, and how long it is stopped.
+    /// Time for which Redis is paused, and time for which Redis is stopped.
     pub redis_pause: Duration,
-    /// How long Postgres is stopped.
+    /// Time for which Postgres is stopped.
     pub postgres_pause: Duration,
-    /// How long connections to Postgres are terminated repeatedly.
+    /// Time during which connections to Postgres are terminated repeatedly.
     pub cutting: Duration,
 }
 
 #[derive(Clone, Copy)]
 pub struct ClientScale {
-    /// Number of users; all of them send.
+    /// Number of users. Each user sends messages.
     pub users: usize,
-    /// Number of subscribed sockets, distributed over the users.
+    /// Number of sockets with a subscription, distributed over the users.
     pub listeners: usize,
     /// Pause of a sender between two messages.
     pub pause: Duration,
-    /// Number of messages that each sender must have acknowledged before a test continues.
+    /// Number of messages of each sender that must be acknowledged before a test continues.
     pub messages: usize,
-    /// How long a client waits for an answer before it tries another node. Every second listener waits as long for an
-    /// event.
+    /// Time that a client waits for a response before it uses another node. Every second listener also uses another
+    /// node if no event arrives within this time.
     pub patience: Duration,
 }
 

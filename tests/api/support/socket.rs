@@ -1,4 +1,4 @@
-//! A graphql-transport-ws client.
+//! Client of the WebSocket subprotocol graphql-transport-ws.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::{PATIENCE, within};
 
-/// How long a test skips messages before it fails, if the one that it waits for does not arrive.
+/// Maximum time for which a test skips messages until the expected message arrives.
 const SKIPPING: Duration = Duration::from_mins(1);
 
 pub struct Socket {
@@ -54,7 +54,7 @@ impl Socket {
         socket
     }
 
-    /// Like `open`, but returns None if the server cannot be reached or does not acknowledge.
+    /// Like `open`, but returns None if the server cannot be reached or does not send `connection_ack`.
     pub async fn try_open(http_url: &str, token: &str) -> Option<Self> {
         let (stream, _) = connect_async(Self::request(http_url, "graphql-transport-ws")).await.ok()?;
         let mut socket = Self { stream, early: VecDeque::new() };
@@ -63,7 +63,7 @@ impl Socket {
         (socket.try_receive().await? == json!({"type": "connection_ack"})).then_some(socket)
     }
 
-    /// Returns None if the connection is closed.
+    /// Sends a message. Returns None if the connection is closed.
     pub async fn try_send(&mut self, message: Value) -> Option<()> {
         self.stream.send(Message::text(message.to_string())).await.ok()
     }
@@ -96,7 +96,7 @@ impl Socket {
         self.send(json!({"id": id, "type": "subscribe", "payload": {"query": query, "variables": variables}})).await;
     }
 
-    /// Waits for the next message, and answers pings. Fails if the connection closes.
+    /// Waits for the next message, and answers pings. Panics if the connection closes.
     pub async fn receive(&mut self) -> Value {
         if let Some(message) = self.early.pop_front() {
             return message;
@@ -104,7 +104,7 @@ impl Socket {
         self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}"))
     }
 
-    /// Waits for the next message of one operation. Other messages are kept for later.
+    /// Waits for the next message of one operation. Keeps other messages for later calls.
     pub async fn receive_of(&mut self, id: &str) -> Value {
         if let Some(place) = self.early.iter().position(|message| message["id"] == id) {
             return self.early.remove(place).unwrap();
@@ -121,7 +121,7 @@ impl Socket {
         .await
     }
 
-    /// Sends a ping and waits for the pong. The messages before the pong are skipped.
+    /// Sends a ping and waits for the pong. Skips the messages before the pong.
     pub async fn ping(&mut self) {
         self.send(json!({"type": "ping"})).await;
         within(SKIPPING, "a pong", async { while self.receive().await["type"] != "pong" {} }).await;
@@ -151,7 +151,7 @@ impl Socket {
         within(PATIENCE, "the connection ends", async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
     }
 
-    /// Counts pings without answering them, until the server closes the connection.
+    /// Counts pings without answering them until the server closes the connection, and returns their number.
     pub async fn ended_without_answering(&mut self) -> usize {
         within(PATIENCE, "the server ends the connection", async {
             let mut pings = 0;
@@ -166,7 +166,7 @@ impl Socket {
         .await
     }
 
-    /// Headers of a WebSocket upgrade, for an HTTP client that does not support WebSocket.
+    /// Returns the headers of a WebSocket upgrade, for an HTTP client that does not support WebSocket.
     pub fn upgrade_headers() -> reqwest::header::HeaderMap {
         let headers = [
             ("connection", "upgrade"),
@@ -211,10 +211,10 @@ impl Socket {
     }
 }
 
-/// An `inbox` subscription on its own socket.
+/// An `inbox` subscription on a separate socket.
 pub struct Inbox {
     pub socket: Socket,
-    /// Cursor of the last event that has one.
+    /// Cursor of the last received event that has a cursor.
     pub cursor: Option<String>,
 }
 
@@ -242,7 +242,7 @@ impl Inbox {
         Self { socket, cursor: after.map(str::to_owned) }
     }
 
-    /// The next event.
+    /// Waits for the next event and returns it.
     pub async fn next(&mut self) -> Value {
         let message = self.socket.receive_of("inbox").await;
         assert_eq!(message["type"], "next", "{message:#}");
@@ -255,19 +255,19 @@ impl Inbox {
         event
     }
 
-    /// The next event. Fails if its type is not `kind`.
+    /// Waits for the next event and returns it. Panics if its type is not `kind`.
     pub async fn expect(&mut self, kind: &str) -> Value {
         let event = self.next().await;
         assert_eq!(event["__typename"], kind, "{event:#}");
         event
     }
 
-    /// The message of the next `MessageAdded` event. Skips other events.
+    /// Waits for the next `MessageAdded` event and returns its message. Skips other events.
     pub async fn message(&mut self) -> Value {
         self.skip_to("MessageAdded").await["message"].clone()
     }
 
-    /// The next event of this type. Skips other events.
+    /// Waits for the next event of this type and returns it. Skips other events.
     pub async fn skip_to(&mut self, kind: &str) -> Value {
         within(SKIPPING, &format!("the event {kind}"), async {
             loop {
@@ -280,7 +280,7 @@ impl Inbox {
         .await
     }
 
-    /// All events before the next `CaughtUp`.
+    /// Receives events up to the next `CaughtUp`, and returns the events before it.
     pub async fn missed(&mut self) -> Vec<Value> {
         within(SKIPPING, "the event CaughtUp", async {
             let mut missed = Vec::new();

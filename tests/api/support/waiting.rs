@@ -1,4 +1,5 @@
-//! Waiting with a deadline. A test that waits longer fails, and says where and for what it waited.
+//! Functions that wait with a time limit. When the limit is exceeded, the test fails with the place in the code and the
+//! awaited condition.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use super::PATIENCE;
 /// Pause between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Returns the result of `work`. Fails if it takes longer than `limit`.
+/// Awaits `work` and returns its result. Panics if this takes longer than `limit`.
 #[track_caller]
 pub fn within<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = Location::caller();
     async move { timeout(limit, work).await.unwrap_or_else(|_| panic!("not within {limit:?}, at {caller}: {what}")) }
 }
 
-/// Checks a condition every 5 ms until it holds. Fails after `PATIENCE`.
+/// Checks a condition every 5 ms until it is true. Panics after `PATIENCE`.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     within(PATIENCE, what, async move {
@@ -27,7 +28,7 @@ pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Futu
     })
 }
 
-/// Searches every 5 ms until `find` returns a value. Fails after `PATIENCE`.
+/// Calls `find` every 5 ms until it returns a value, and returns this value. Panics after `PATIENCE`.
 #[track_caller]
 pub fn eventually_some<T>(what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     within(PATIENCE, what, async move {

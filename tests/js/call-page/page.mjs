@@ -1,10 +1,10 @@
-// A page that makes calls with the code of docs/clients.md and docs/calls.md. A test signs it in and inspects it.
+// A page that makes calls with the code of docs/clients.md and docs/calls.md. Tests sign in and read the page state.
 
 import { Calls } from './calls.mjs';
 import { openSocket } from './socket.mjs';
 import { Tokens } from './tokens.mjs';
 
-/** Received events in order. `problems` contains errors, and `asking` counts the requests in flight. */
+/** The state of the page: received events in order, errors in `problems`, and the number of requests in flight. */
 const phone = (window.phone = { rings: [], quiet: [], ended: [], gone: [], elsewhere: [], problems: [], asking: 0 });
 
 /** Signs in and starts to receive call events. */
@@ -48,14 +48,14 @@ phone.signIn = ({ url, socketUrl, auth, rtc }) => {
 function show(sessionId, stream) {
   let video = document.getElementById(sessionId);
   if (!video) {
-    // Muted, because a page cannot play sound before the user clicks on it.
+    // The video is muted, because a page cannot play sound before the user clicks on the page.
     video = Object.assign(document.createElement('video'), { id: sessionId, autoplay: true, muted: true });
     document.body.append(video);
   }
   video.srcObject = stream;
 }
 
-/** The state of each connection: whether it is connected, decoded frames, video size, and types of its candidates. */
+/** Returns the state of each connection: connection state, decoded frames, video size, and types of candidates. */
 phone.connectionStates = async () => {
   const seen = [];
   for (const [sessionId, connection] of phone.calls.connections) {

@@ -17,7 +17,7 @@ const signedIn = ({ url, auth }) => {
 const written = (letter, size) => new Uint8Array(size).fill(letter.charCodeAt(0));
 
 window.files = {
-  /** Sends a file of `size` bytes, downloads it by the URL in the message, and compares the bytes. */
+  /** Sends a file of `size` bytes, downloads the file by the URL in the message, and compares the bytes. */
   async sendAndGet({ url, auth, conversationId, size }) {
     const file = new File([written('a', size)], 'letters.txt', { type: 'text/plain' });
     const message = await sendFile({ url, tokens: signedIn({ url, auth }), conversationId, file });
@@ -27,7 +27,7 @@ window.files = {
     return { type, size: bytes.length, same: bytes.every((byte) => byte === 'a'.charCodeAt(0)) };
   },
 
-  /** Creates an upload with a checksum. Returns whether other bytes and the right bytes can be stored. */
+  /** Creates an upload with a checksum. Returns the header names, and whether S3 accepts other and the right bytes. */
   async storeWithChecksum({ url, auth }) {
     const [bytes, others] = [written('a', 5000), written('b', 5000)];
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
@@ -37,7 +37,7 @@ window.files = {
     const body = JSON.stringify({ query: CREATE, variables: { input } });
     const created = (await (await fetch(url, { method: 'POST', headers, body })).json()).data.createUpload;
     const named = created.headers.map(({ name, value }) => [name, value]);
-    // A request that is rejected before it is complete may end without a response.
+    // If the server rejects a request before it has read the body, the client may get no response.
     const put = (content) =>
       fetch(created.url, { method: created.method, headers: named, body: content }).then(({ ok }) => ok, () => false);
     return { named: named.map(([name]) => name), others: await put(others), these: await put(bytes) };

@@ -1,4 +1,4 @@
-//! An unavailable S3 affects only files.
+//! Behaviour of a node while S3 is unavailable: only files are affected.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{EXPIRES, garage};
 use crate::support::{Node, eventually};
 
-/// Upper bound for the start of a node, and for failing calls, while S3 is unavailable.
+/// Maximum time for the start of a node, and for each failing call, while S3 is unavailable.
 const SOON: Duration = Duration::from_secs(5);
 
 async fn is_unavailable_soon(node: &Node) {
@@ -45,7 +45,7 @@ async fn node(endpoint: String) -> Node {
     node
 }
 
-/// A port that refuses connections.
+/// Returns a port that refuses connections.
 async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
@@ -87,9 +87,9 @@ async fn the_bucket_is_created_when_s3_becomes_available() {
     node.app.blobs().put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap();
 }
 
-/// Wrong keys are a mistake of the operator. A retry does not help.
+/// Wrong keys are a mistake of the operator, so the error must not be one that clients retry.
 #[tokio::test]
-async fn wrong_keys_are_not_reported_as_an_unavailable_s3() {
+async fn wrong_s3_keys_are_not_reported_as_an_unavailable_s3() {
     let settings = S3Settings { s3_secret_access_key: Some("0".repeat(64)), ..garage() };
     let node = Node::build().s3(&settings).start_alone().await;
     node.register("ada").await;

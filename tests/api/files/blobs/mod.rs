@@ -19,7 +19,7 @@ use crate::support::{Node, unique};
 /// Lifetime of presigned URLs, longer than any test.
 const EXPIRES: Duration = Duration::from_mins(15);
 
-/// A node with a bucket of its own.
+/// A node whose bucket no other test uses, and an HTTP client for requests to S3.
 struct Place {
     node: Node,
     http: reqwest::Client,
@@ -36,7 +36,7 @@ impl Place {
         Self::of(Node::build().flag("--cors-origins=*").s3(&garage()).start_alone().await, false)
     }
 
-    /// A node on the same S3 whose clock is one hour behind.
+    /// Starts another node on the same S3, whose clock is one hour behind.
     async fn an_hour_ago(&self) -> Self {
         let slow = Node::build().clock(Clock::off_by(-TimeDelta::hours(1))).s3(&self.node.s3).start_alone().await;
         Self::of(slow, self.own)
@@ -50,12 +50,12 @@ impl Place {
         self.node.app.blobs()
     }
 
-    /// Sends the presigned request with its own headers and this body.
+    /// Sends the presigned request with the presigned headers and this body.
     async fn send(&self, presigned: &Presigned, body: impl Into<reqwest::Body>) -> StatusCode {
         self.send_but(presigned, body, &[]).await
     }
 
-    /// Like `send`, but the headers in `but` replace presigned ones.
+    /// Like `send`, but the headers in `but` replace presigned headers.
     async fn send_but(
         &self,
         presigned: &Presigned,
@@ -71,22 +71,23 @@ impl Place {
                 request = request.header(name, value);
             }
         }
-        // Some servers refuse a body that is too long, and close the connection before they have read all of it.
+        // Some S3 servers refuse a body that is too long, and close the connection before they have read the whole
+        // body.
         request.send().await.map_or(StatusCode::BAD_REQUEST, |answer| answer.status())
     }
 
-    /// Sends a request with nothing but the URL.
+    /// Sends a request without body and without signed headers.
     async fn ask(&self, method: Method, url: &str) -> StatusCode {
         self.http.request(method, url).send().await.unwrap().status()
     }
 
-    /// The URL of the object without a signature.
+    /// Returns the URL of the object without a signature.
     fn bare_url(&self, key: &str) -> String {
         format!("{}/{}/{key}", self.node.s3.s3_endpoint.as_ref().unwrap(), self.node.s3.s3_bucket)
     }
 }
 
-/// Settings of the tests' Garage, with a unique bucket that does not exist yet.
+/// Returns settings for the Garage that `make test` starts, with a unique bucket that does not exist yet.
 fn garage() -> S3Settings {
     let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name}: run the tests with `make test`"));
     Node::s3_settings(&[
@@ -101,7 +102,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// An upload of a text, with its checksum.
+/// Returns an upload of this text with its checksum.
 fn upload<'a>(key: &'a str, text: &[u8]) -> Upload<'a> {
     let byte_size = text.len() as u64;
     Upload { key, content_type: "text/plain", byte_size, sha256: Some(sha256(text)) }

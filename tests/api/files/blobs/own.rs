@@ -1,4 +1,4 @@
-//! Behaviour of the embedded S3 alone: its files, its credentials, and the origin that it shares with the API.
+//! Behaviour that only the embedded S3 has: its files, its credentials, and the origin that it shares with the API.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ fn settings(s3: &S3) -> S3Settings {
 }
 
 #[test]
-fn credentials_survive_a_restart_and_only_their_owner_can_read_them() {
+fn s3_credentials_survive_a_restart_and_only_the_account_of_the_server_can_read_them() {
     let directory = tempdir().unwrap();
     let first = settings(&open(directory.path(), &[]).unwrap());
     let again = settings(&open(directory.path(), &[]).unwrap());
@@ -43,7 +43,7 @@ fn credentials_survive_a_restart_and_only_their_owner_can_read_them() {
 }
 
 #[test]
-fn only_one_server_at_a_time_opens_the_files() {
+fn only_one_server_at_a_time_can_open_the_s3_directory() {
     let directory = tempdir().unwrap();
     let first = open(directory.path(), &[]).unwrap();
     assert!(matches!(open(directory.path(), &[]), Err(Error::Locked(_))));
@@ -79,7 +79,7 @@ async fn deleted_and_refused_uploads_leave_no_files() {
     assert_eq!(place.node.files().into_iter().filter(first_of_all).collect::<Vec<_>>(), before);
 }
 
-/// A crash while an upload is completed can leave its parts without its marker file.
+/// A crash while a multipart upload is completed can leave the parts of the upload without its marker file.
 #[tokio::test]
 async fn aborting_an_upload_without_its_marker_file_leaves_no_files() {
     let place = Place::own().await;
@@ -94,7 +94,7 @@ async fn aborting_an_upload_without_its_marker_file_leaves_no_files() {
 }
 
 #[tokio::test]
-async fn no_key_escapes_the_bucket() {
+async fn no_object_key_leads_to_a_file_outside_the_bucket() {
     let place = Place::own().await;
     for key in ["../s3-credentials.json", "a/../../b", "a//b", "./a", "a/", "a\\b", &"k".repeat(200)] {
         let put = place.blobs().put(key, "text/plain", Body::Bytes(TEXT.to_vec())).await;
@@ -105,7 +105,7 @@ async fn no_key_escapes_the_bucket() {
 }
 
 #[tokio::test]
-async fn stored_html_is_sandboxed_from_the_servers_origin() {
+async fn stored_html_has_no_access_to_the_origin_of_the_server() {
     let place = Place::own().await;
     place.blobs().put("page", "text/html", Body::Bytes(b"<script>alert(1)</script>".to_vec())).await.unwrap();
     let download = Download { key: "page", content_type: "text/html", disposition: "inline" };
@@ -116,7 +116,7 @@ async fn stored_html_is_sandboxed_from_the_servers_origin() {
 }
 
 #[tokio::test]
-async fn forms_without_a_valid_signature_are_forbidden() {
+async fn upload_forms_without_a_valid_signature_are_forbidden() {
     let place = Place::own().await;
     let form = place.http.post(place.bare_url("")).header("content-type", "multipart/form-data; boundary=x").body(TEXT);
     assert_eq!(form.send().await.unwrap().status(), StatusCode::FORBIDDEN);
@@ -125,10 +125,10 @@ async fn forms_without_a_valid_signature_are_forbidden() {
     assert_eq!(form.send().await.unwrap().status(), StatusCode::FORBIDDEN);
 }
 
-/// The client announces a form of 1 GB and sends nothing of it. If the server waited for the body, the answer would be a
-/// timeout.
+/// The client announces a form of 1 GB and does not send the body. If the server waited for the body, the request would
+/// time out.
 #[tokio::test]
-async fn forms_are_forbidden_before_their_bodies_are_read() {
+async fn invalid_upload_forms_are_forbidden_before_the_body_is_read() {
     let place = Place::own().await;
     let bucket = &place.node.s3.s3_bucket;
     for target in [format!("/{bucket}/"), format!("/{bucket}/key?X-Amz-Signature=0")] {

@@ -1,4 +1,5 @@
-//! CORS rules of a bucket. The server's own rule follows its settings. A bucket with other rules is left unchanged.
+//! CORS rules of a bucket. The rule that the server creates follows the settings. If the bucket has other rules, the
+//! server does not change them.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
@@ -12,7 +13,7 @@ use crate::support::Node;
 const ONE: &str = "https://one.example.org";
 const OTHER: &str = "https://other.example.org";
 
-/// A plain S3 client, such as an operator uses.
+/// Returns an S3 client as an operator would use it.
 fn client(settings: &S3Settings) -> Client {
     let (id, secret) = (settings.s3_access_key_id.clone().unwrap(), settings.s3_secret_access_key.clone().unwrap());
     let config = Builder::new()
@@ -28,7 +29,7 @@ async fn start(settings: &S3Settings, origins: &str) -> Node {
     Node::build().s3(settings).flag(&format!("--cors-origins={origins}")).start_alone().await
 }
 
-/// The origins of each rule.
+/// Reads the CORS rules of the bucket, and returns the allowed origins of each rule.
 async fn rules(settings: &S3Settings) -> Vec<Vec<String>> {
     let found = client(settings).get_bucket_cors().bucket(&settings.s3_bucket).send().await;
     let rules = match found.map_err(SdkError::into_service_error) {
@@ -40,7 +41,7 @@ async fn rules(settings: &S3Settings) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_servers_cors_rule_follows_its_settings() {
+async fn the_cors_rule_of_the_server_follows_the_settings() {
     let settings = garage();
     for (origins, expected) in [
         (ONE.to_owned(), vec![vec![ONE]]),

@@ -1,4 +1,4 @@
-//! Scenarios that run against both S3 servers.
+//! Scenarios that run against both S3 servers: the embedded S3 and Garage.
 
 use chrono::TimeDelta;
 use parlance::blobs::{Body, Download, Head, Part};
@@ -29,23 +29,23 @@ macro_rules! on_both {
 
 on_both! {
     an_upload_is_stored_with_the_signed_size_type_and_checksum
-    an_upload_that_differs_from_its_signature_is_refused
+    an_upload_that_differs_from_the_signed_request_is_refused
     an_expired_upload_url_is_refused
     a_presigned_url_allows_only_the_signed_request
     requests_without_a_signature_are_refused
     a_download_has_the_presigned_type_and_disposition
     download_urls_expire_and_cannot_be_changed
     a_multipart_upload_can_be_resumed
-    completing_a_multipart_upload_checks_its_parts
+    a_multipart_upload_with_wrong_parts_cannot_be_completed
     an_aborted_multipart_upload_accepts_no_requests
     the_server_stores_reads_and_deletes_objects
     more_than_a_thousand_objects_are_deleted_in_one_call
-    pages_of_other_origins_may_upload
+    pages_of_other_origins_can_upload_files
 }
 
 const TEXT: &[u8] = b"Half a league, half a league, half a league onward.";
 const MIB: usize = 1024 * 1024;
-/// Minimum size in bytes of every part but the last.
+/// Minimum size in bytes of every part of a multipart upload except the last.
 const PART: usize = 5 * MIB;
 
 async fn an_upload_is_stored_with_the_signed_size_type_and_checksum(place: Place) {
@@ -62,7 +62,7 @@ async fn an_upload_is_stored_with_the_signed_size_type_and_checksum(place: Place
     assert_eq!(head, Some(expected));
 }
 
-async fn an_upload_that_differs_from_its_signature_is_refused(place: Place) {
+async fn an_upload_that_differs_from_the_signed_request_is_refused(place: Place) {
     let upload = upload("attachments/1/original", TEXT);
     let presigned = place.blobs().presign_put(&upload, EXPIRES).await.unwrap();
     let other = TEXT.to_ascii_uppercase();
@@ -160,7 +160,7 @@ async fn download_urls_expire_and_cannot_be_changed(place: Place) {
     assert_eq!(place.ask(Method::GET, &url).await, StatusCode::OK);
 }
 
-/// Two parts. The second one is small.
+/// Returns two parts of an upload. The second part is small.
 fn pieces() -> [Vec<u8>; 2] {
     [vec![b'a'; PART], TEXT.to_vec()]
 }
@@ -195,7 +195,7 @@ async fn a_multipart_upload_can_be_resumed(place: Place) {
     assert_eq!(fs::read(directory.path().join("whole")).await.unwrap(), [first, second].concat());
 }
 
-async fn completing_a_multipart_upload_checks_its_parts(place: Place) {
+async fn a_multipart_upload_with_wrong_parts_cannot_be_completed(place: Place) {
     let (key, [first, second]) = ("attachments/1/original", pieces());
     let id = place.blobs().create_multipart(key, "text/plain").await.unwrap();
     for (number, bytes) in [(1, &first), (2, &second)] {
@@ -263,7 +263,7 @@ async fn more_than_a_thousand_objects_are_deleted_in_one_call(place: Place) {
     }
 }
 
-async fn pages_of_other_origins_may_upload(place: Place) {
+async fn pages_of_other_origins_can_upload_files(place: Place) {
     let upload = upload("attachments/1/original", TEXT);
     let presigned = place.blobs().presign_put(&upload, EXPIRES).await.unwrap();
     let preflight = place.http.request(Method::OPTIONS, &presigned.url).headers(
@@ -283,8 +283,8 @@ async fn pages_of_other_origins_may_upload(place: Place) {
         ("access-control-allow-methods", "put"),
         ("access-control-allow-headers", "x-amz-checksum-sha256"),
     ] {
-        // Garage answers every preflight with `*` if the name of the bucket is local to its access key. It applies the
-        // rules to the request itself.
+        // Garage answers every preflight with `*` if the name of the bucket is local to its access key. Garage applies
+        // the rules only to the request after the preflight.
         let allowed = answer.headers()[name].to_str().unwrap().to_ascii_lowercase();
         assert!(allowed == "*" || allowed.contains(value), "{name}: {allowed}");
     }

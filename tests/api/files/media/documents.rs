@@ -15,7 +15,8 @@ const EXE: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0
 const TTF: &[u8] = b"\0\x01\0\0\0\x0c\0\x80\0\x03\0\x40";
 const TIFF: &[u8] = b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// An MPEG transport stream of 40 packets with `packet` bytes each. The sync byte 0x47 is at the offset `before`.
+/// Returns an MPEG transport stream of 40 packets with `packet` bytes each. The sync byte 0x47 of each packet is at the
+/// offset `before`.
 fn transport_stream(before: usize, packet: usize) -> Vec<u8> {
     let mut one = vec![0xff; packet];
     one[before] = 0x47;
@@ -91,11 +92,11 @@ fn documents_are_accepted_as_files_and_never_shown_inline() {
     }
 }
 
-/// The server accepts such a file, but does not repeat its wrong type to other clients.
+/// The server accepts the document, but replaces the wrong type, so that other clients do not get it.
 #[test]
-fn a_document_with_a_wrong_type_becomes_octet_stream() {
+fn a_document_with_a_wrong_declared_type_becomes_octet_stream() {
     for (bytes, declared) in [
-        // Browsers declare this type for TypeScript, because both use the extension .ts.
+        // Browsers declare this type for TypeScript files, because video/mp2t also has the extension .ts.
         (b"export const answer: number = 42;".as_slice(), "video/mp2t"),
         (PDF, "application/zip"),
         (PDF, "text/plain"),

@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 
 use super::{PICTURES, VIDEOS, VOICES, bytes_of, file, inspected, limits, rejected, sized_box, try_inspect};
 
-/// A PNG chunk with a valid checksum.
+/// Returns a PNG chunk with a valid checksum.
 fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let crc = !kind.iter().chain(content).fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
@@ -40,7 +40,7 @@ fn a_decompression_bomb_is_rejected_by_its_header() {
     assert_eq!(rejected(&bomb(u32::MAX >> 1, u32::MAX >> 1), "image/png"), too_many);
     let result = square(file(&bomb(50_000, 50_000)).path(), &limits());
     assert!(matches!(result, Err(Error::Rejected(rejection)) if rejection == too_many));
-    // A GIF with the largest possible screen and a frame of one pixel.
+    // This GIF has the largest possible screen and a frame of one pixel.
     let gif = b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
     assert_eq!(rejected(gif, "image/gif"), too_many);
     assert!(started.elapsed() < Duration::from_secs(2));
@@ -68,7 +68,7 @@ fn html_hidden_in_a_gif_is_removed() {
     let page = b"<script>alert(1)</script>";
     // The file starts a JavaScript comment: `/*` after the signature is read as a screen of 10799 by 42 pixels.
     let script = [b"GIF89a/*\x2a\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;*/=1;".as_slice(), page].concat();
-    // HTML in a GIF comment and after the trailer.
+    // This file contains HTML in a GIF comment and after the trailer.
     let hidden = [
         b"GIF89a\x01\0\x01\0\x80\0\0\xff\xff\xff\0\0\0!\xfe\x19".as_slice(),
         page,
@@ -148,8 +148,8 @@ const MAGIC: [(&[u8], &str); 14] = [
     (b"\xff\xf1\x50\x80", "audio/aac"),
 ];
 
-/// Inspects a file, and fails on a panic or if it takes too long. Any verdict is fine. In production the pool
-/// catches panics; here a panic fails the test, so that the faulty parser is noticed.
+/// Inspects a file, and returns an error if the inspection panics or takes too long. Ignores the verdict. In production
+/// the pool catches panics, but a test must report the parser that panics.
 fn looked_into(bytes: &[u8], declared: &str) -> Result<(), TestCaseError> {
     let started = Instant::now();
     let outcome = catch_unwind(|| {
@@ -161,10 +161,11 @@ fn looked_into(bytes: &[u8], declared: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Fixed, so that the same commit always tests the same cases.
+/// Seed of the random cases. The seed is fixed, so that the same commit always tests the same cases.
 const SEED: u64 = 13;
 
-/// Set PROPTEST_CASES to run more cases, and PROPTEST_RNG_SEED to run other cases.
+/// Returns the settings of proptest: 300 cases from `SEED`. PROPTEST_CASES changes the number of cases, and
+/// PROPTEST_RNG_SEED the seed.
 fn config() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
@@ -206,7 +207,7 @@ proptest! {
         looked_into(&bytes, declared)?;
     }
 
-    /// Headers are a small part of a file, so damage at random places seldom hits them. Parsers depend on them most.
+    /// Parsers depend mostly on headers, but headers are small, so damage at random places rarely changes a header.
     #[test]
     fn damaged_headers_cause_no_panic(
         (name, declared) in prop::sample::select(samples()),

@@ -1,5 +1,5 @@
-//! Memory use of file inspection with the default settings. Each file is inspected in its own process, whose peak
-//! memory is then read. Only Linux reports the peak, in /proc/self/status.
+//! Memory use of file inspection with the default settings. Each file is inspected in a separate process, which then
+//! reports its peak memory. Only Linux has this value, in /proc/self/status.
 
 #![cfg(target_os = "linux")]
 
@@ -21,10 +21,10 @@ use super::{bytes_of, file, sized_box};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// Bytes that the inspection of a recording may use.
+/// Maximum memory in bytes that the inspection of a recording may use.
 const RECORDING: usize = 128 * MIB;
 
-/// Environment variables that tell the process which file to inspect, and its declared type.
+/// Names of the environment variables with the path of the file to inspect, and with the declared type.
 const FILE: &str = "TEST_MEDIA_FILE";
 const TYPE: &str = "TEST_MEDIA_TYPE";
 
@@ -45,14 +45,14 @@ struct Seen {
 fn inspect_the_file_in_the_environment() {
     let (Ok(path), Ok(declared)) = (env::var(FILE), env::var(TYPE)) else { return };
     let limits = Limits::new(&Settings::parse_from(["test"]).media, 32 * MIB as u64);
-    // Other tests check the time. Here a slow machine must not change the verdict.
+    // Other tests check the time limit. In this test a slow machine must not change the verdict.
     let limits = Limits { max_work: Duration::from_mins(5), ..limits };
     let before = process_status_kib("VmRSS:");
     let verdict = inspect(Path::new(&path), &declared, &limits).map(|found| found.duration);
     println!("took {} KiB: {verdict:?}", process_status_kib("VmHWM:").saturating_sub(before));
 }
 
-/// A field of /proc/self/status, in KiB.
+/// Reads a field of /proc/self/status, in KiB.
 fn process_status_kib(field: &str) -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
@@ -76,14 +76,14 @@ fn assert_unreadable(bytes: &[u8], declared: &str) {
     assert!(seen.bytes < RECORDING, "{} bytes", seen.bytes);
 }
 
-/// Checks the memory use, with any verdict.
+/// Asserts that inspecting the file uses less memory than `RECORDING`. Ignores the verdict.
 #[track_caller]
 fn assert_little_memory(bytes: &[u8], declared: &str) {
     let seen = inspect_in_process(&file(bytes), declared);
     assert!(seen.bytes < RECORDING, "{} bytes: {}", seen.bytes, seen.verdict);
 }
 
-/// A fragmented MP4 with a minimal header and `tracks` copies of the same track.
+/// Returns a fragmented MP4 with a minimal header and `tracks` copies of the same track.
 fn in_fragments(tracks: u32) -> Vec<u8> {
     let sample = bytes_of("fragmented.mp4");
     let part = |kind: &[u8; 4]| {
@@ -105,7 +105,7 @@ fn in_fragments(tracks: u32) -> Vec<u8> {
     [part(b"ftyp"), sized_box(*b"moov", &movie)].concat()
 }
 
-/// A fragment that contains these boxes for the first track.
+/// Returns an MP4 fragment that contains these boxes for the first track.
 fn fragment(boxes: &[u8]) -> Vec<u8> {
     let header = sized_box(*b"mfhd", &[0; 8]);
     if boxes.is_empty() {
@@ -126,13 +126,13 @@ fn empty_fragments_use_bounded_memory() {
         let hostile = [in_fragments(tracks), empty.repeat(16 * MIB / empty.len())].concat();
         assert_unreadable(&hostile, "video/mp4");
     }
-    // About as many fragments as the limit allows.
+    // These files have almost as many fragments as the limit allows.
     assert_little_memory(&[in_fragments(1), fragment(&[]).repeat(230_000)].concat(), "video/mp4");
     assert_little_memory(&[in_fragments(16), fragment(&[]).repeat(77_000)].concat(), "video/mp4");
 }
 
 #[test]
-fn fragments_in_an_open_ended_box_count_towards_the_limit() {
+fn fragments_in_an_open_ended_box_count_towards_the_fragment_limit() {
     let fragments = fragment(&[]).repeat(300_000);
     for kind in [b"free", b"mdat", b"moof"] {
         let hostile = [in_fragments(16), b"\0\0\0\0".to_vec(), kind.to_vec(), fragments.clone()].concat();
@@ -141,11 +141,11 @@ fn fragments_in_an_open_ended_box_count_towards_the_limit() {
 }
 
 #[test]
-fn sample_runs_count_towards_the_limit() {
+fn sample_runs_count_towards_the_fragment_limit() {
     let hostile = [in_fragments(1), fragment(&run(0).repeat(MIB))].concat();
     assert_unreadable(&hostile, "video/mp4");
     assert_little_memory(&[in_fragments(1), fragment(&run(0).repeat(480_000))].concat(), "video/mp4");
-    // Runs that declare 2^32 - 1 samples each. A reader would iterate over all of them.
+    // These runs declare 2^32 - 1 samples each. A parser would iterate over all samples.
     let hostile = [in_fragments(1), fragment(&run(u32::MAX).repeat(100))].concat();
     assert_unreadable(&hostile, "video/mp4");
 }
@@ -164,7 +164,7 @@ fn mp4_tags_use_bounded_memory() {
     assert_little_memory(&with(15 * MIB / tag.len()), "video/mp4");
 }
 
-/// The content of an Ogg or FLAC comment block with `many` comments.
+/// Returns the content of an Ogg or FLAC comment block with `many` comments.
 fn comments(many: usize) -> Vec<u8> {
     let comment = b"\x03\0\0\0a=b";
     [b"\0\0\0\0".as_slice(), &u32::try_from(many).unwrap().to_le_bytes(), &comment.repeat(many)].concat()
@@ -183,7 +183,7 @@ fn flac_comments_use_bounded_memory() {
     }
 }
 
-/// A page of the Ogg stream of voice.ogg. RFC 3533, section 6, specifies the format.
+/// Returns a page of the Ogg stream of voice.ogg (RFC 3533, section 6).
 fn page(number: u32, continued: bool, content: &[u8], ends: bool) -> Vec<u8> {
     let mut lacing = vec![255; content.len() / 255];
     if ends {
@@ -223,7 +223,7 @@ fn ogg_comments_use_bounded_memory() {
 fn webm_tags_use_bounded_memory() {
     let bytes = bytes_of("voice.webm");
     let segment = bytes.windows(4).position(|part| part == [0x18, 0x53, 0x80, 0x67]).unwrap();
-    // Empty tags of 3 bytes. A reader uses 72 bytes of memory for each.
+    // An empty tag has 3 bytes, but a parser uses 72 bytes of memory for it.
     let with = |tags: usize| {
         let tags = b"\x73\x73\x80".repeat(tags);
         let length = u32::try_from(tags.len()).unwrap().to_be_bytes();
@@ -235,7 +235,7 @@ fn webm_tags_use_bounded_memory() {
     assert_little_memory(&with(600 * KIB), "audio/webm");
 }
 
-/// The file has INFO chunks of 8 bytes. A reader keeps each of them as a tag.
+/// The file has many INFO chunks of 8 bytes each. A parser stores each chunk as a tag.
 #[test]
 fn wav_tags_use_bounded_memory() {
     let chunk = |kind: &[u8; 4], content: &[u8]| {
@@ -251,7 +251,7 @@ fn wav_tags_use_bounded_memory() {
     assert_little_memory(&with(200_000), "audio/wav");
 }
 
-/// A black PNG of this size. The decoded pixels fit into MEDIA_MAX_MEMORY.
+/// Creates a black PNG of this size. The decoded pixels fit into MEDIA_MAX_MEMORY.
 fn black(width: u32, height: u32) -> NamedTempFile {
     let picture = NamedTempFile::new().unwrap();
     let pixels = vec![0; width as usize * height as usize];

@@ -1,5 +1,5 @@
-//! Inspection of files. Tests create simple files themselves; other files are in tests/media, whose README describes
-//! how they were made.
+//! Inspection of files. The tests create simple files themselves. Other files are in tests/media; its README describes
+//! how these files were made.
 
 mod documents;
 mod hostile;
@@ -32,7 +32,7 @@ const VOICES: [(&str, &str); 8] = [
 const VIDEOS: [(&str, &str); 3] =
     [("portrait.mp4", "video/mp4"), ("landscape.mov", "video/quicktime"), ("video.webm", "video/webm")];
 
-/// Limits below the defaults, so that files above the limits are small too.
+/// Returns limits that are lower than the defaults, so that small files exceed them.
 fn limits() -> Limits {
     Limits {
         max_picture_bytes: 1024 * 1024,
@@ -75,7 +75,7 @@ fn rejected(bytes: &[u8], declared: &str) -> Rejection {
     try_inspect(bytes, declared).map(|found| format!("accepted as {}", found.content_type)).unwrap_err()
 }
 
-/// An MP4 box with its size.
+/// Returns an MP4 box: its size, its kind and its content.
 fn sized_box(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len() + 8).unwrap();
     [&length.to_be_bytes(), kind.as_slice(), content].concat()

@@ -102,7 +102,7 @@ fn cleaned_pictures_contain_no_location_camera_or_author() {
 
 #[test]
 fn bytes_after_the_end_of_a_picture_are_removed() {
-    // Phones append a short video, which contains the location.
+    // Phones append a short video, which can contain the location.
     for (name, content_type) in PICTURES {
         let original = [bytes_of(name), b"ftypmp42 and where it was filmed".to_vec()].concat();
         let cleaned = inspected(&original, content_type).cleaned.unwrap();
@@ -114,8 +114,8 @@ fn bytes_after_the_end_of_a_picture_are_removed() {
 #[test]
 fn the_embedded_thumbnail_of_a_jpeg_is_removed_and_its_density_kept() {
     let plain = encoded(RgbImage::new(8, 8), ImageFormat::Jpeg);
-    // SOI, the marker of the JFIF segment, and its 16 bytes. The last two bytes are the width and height of the
-    // thumbnail.
+    // A JPEG begins with SOI, the marker of the JFIF segment, and the 16 bytes of the segment. The last two bytes are
+    // the width and height of the thumbnail.
     assert_eq!((&plain[6..11], &plain[18..20]), (b"JFIF\0".as_slice(), [0, 0].as_slice()));
     let thumbnail = b"was cut off ";
     let segment = [&[0, 16 + 12], &plain[6..18], &[2, 2], thumbnail].concat();
@@ -160,7 +160,7 @@ fn animation(frames: u16, side: u32) -> Vec<u8> {
 }
 
 #[test]
-fn an_animation_keeps_all_frames_and_its_thumbnails_show_the_first() {
+fn an_animation_keeps_all_frames_and_its_thumbnails_show_the_first_frame() {
     let bytes = animation(3, 20);
     let found = inspected(&bytes, "image/gif");
     assert!(is_red(*decoded(&found.thumbnails[0]).to_rgba8().get_pixel(10, 10)));
@@ -170,15 +170,15 @@ fn an_animation_keeps_all_frames_and_its_thumbnails_show_the_first() {
 }
 
 #[test]
-fn too_many_frames_are_rejected() {
+fn an_animation_with_too_many_frames_is_rejected() {
     let many = animation(21, 4);
     assert_eq!(rejected(&many, "image/gif"), Rejection::TooManyFrames { allowed: 20 });
-    // Each frame is within the pixel limit, but all frames together have more than ten times the limit.
+    // The frames are within the pixel limit, but all frames together exceed ten times the limit.
     let large = animation(12, 950);
     assert_eq!(rejected(&large, "image/gif"), Rejection::TooManyFrames { allowed: 20 });
 }
 
-/// An animated PNG of 8 by 8 pixels with `frames` frames of `side` by `side` pixels.
+/// Returns an animated PNG of 8 by 8 pixels with `frames` frames of `side` by `side` pixels.
 fn framed(frames: usize, side: u32) -> Vec<u8> {
     let plain = encoded(RgbImage::new(8, 8), ImageFormat::Png);
     let sides = [side.to_be_bytes(), side.to_be_bytes()].concat();
@@ -190,14 +190,14 @@ fn framed(frames: usize, side: u32) -> Vec<u8> {
 #[test]
 fn frames_larger_than_the_picture_are_rejected() {
     assert_eq!(rejected(&framed(21, 8), "image/png"), Rejection::TooManyFrames { allowed: 20 });
-    // The number of pixels of all frames with the larger side overflows 64 bits.
+    // With the second value, the number of pixels of all frames overflows 64 bits.
     for side in [9, u32::MAX] {
         assert_eq!(rejected(&framed(20, side), "image/png"), Rejection::Unreadable, "{side}");
     }
 }
 
 #[test]
-fn squares_show_the_center_of_the_picture() {
+fn square_thumbnails_show_the_center_of_the_picture() {
     let picture =
         RgbImage::from_fn(300, 100, |x, _| if (100..200).contains(&x) { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) });
     let squares = square(file(&encoded(picture, ImageFormat::Png)).path(), &limits()).unwrap();
@@ -220,7 +220,7 @@ fn squares_show_the_center_of_the_picture() {
 }
 
 #[test]
-fn files_other_than_pictures_have_no_squares() {
+fn files_other_than_pictures_have_no_square_thumbnails() {
     for bytes in [bytes_of("voice.ogg"), b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(), b"%PDF-1.7".to_vec()] {
         let result = square(file(&bytes).path(), &limits());
         assert!(matches!(result, Err(Error::Rejected(Rejection::NotAPicture))), "{result:?}");

@@ -7,7 +7,7 @@ use parlance::media::{Kind, Rejection, WAVEFORM_PEAKS};
 use super::{VOICES, bytes_of, inspected, limits, rejected, try_inspect};
 
 fn is_about(duration: Option<Duration>, milliseconds: u64) -> bool {
-    // Encoders add up to two packets.
+    // Encoders add up to two packets to the duration.
     duration.is_some_and(|duration| duration.abs_diff(Duration::from_millis(milliseconds)) < Duration::from_millis(150))
 }
 
@@ -83,7 +83,7 @@ fn a_video_with_two_sample_descriptions_has_a_size_but_no_duration() {
     {
         let mut bytes = bytes_of(name);
         let descriptions = bytes.windows(4).position(|part| part == b"stsd").unwrap();
-        // The number of descriptions follows the version and the flags.
+        // The number of sample descriptions follows the version and the flags.
         bytes[descriptions + 11] = 2;
         let found = inspected(&bytes, content_type);
         assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Video), "{name}");
@@ -133,7 +133,7 @@ fn a_truncated_recording_has_the_duration_of_its_readable_part() {
 
 #[test]
 fn a_truncated_mp4_is_rejected() {
-    // Either its tables are at the end and missing, or they refer to samples beyond the end of the file.
+    // The sample tables are missing because they were at the end, or they refer to samples beyond the end of the file.
     for (name, content_type) in
         [("portrait.mp4", "video/mp4"), ("landscape.mov", "video/quicktime"), ("voice.m4a", "audio/mp4")]
     {
@@ -147,7 +147,7 @@ fn a_truncated_mp4_is_rejected() {
 #[test]
 fn a_large_cover_picture_before_the_audio_is_skipped() {
     let song = bytes_of("voice.mp3");
-    // An ID3 tag of 2 MiB. The four bytes of its size have seven bits each.
+    // This ID3 tag has 2 MiB. Each of the four bytes of its size has seven bits.
     let tag = [b"ID3\x04\0\0\x01\0\0\0".as_slice(), &vec![0xff; 1 << 21]].concat();
     let found = inspected(&[tag, song].concat(), "audio/mpeg");
     assert!(is_about(found.duration, 2000) && found.waveform.is_some(), "{:?}", found.duration);

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Count, age, count, objects, sweeping, wait_for_sweep};
 use crate::support::{Node, TestDatabase, eventually, get, picture, put};
 
-/// A client can still store bytes at an upload URL after the upload is completed. 30 minutes later these bytes are
-/// removed, and rejected uploads too. Other uploads stay.
+/// A client can still store bytes at an upload URL after the upload is completed. 30 minutes later these bytes and the
+/// rejected uploads are removed. Other uploads stay.
 #[tokio::test]
 async fn late_and_rejected_uploads_are_removed_after_30_minutes() {
     let database = TestDatabase::new().await;
@@ -35,8 +35,8 @@ async fn late_and_rejected_uploads_are_removed_after_30_minutes() {
     let (ready, rejected) = (&over[0], &over[1]);
     assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
 
-    // At 29 minutes nothing is removed. A check from before the rejection does not lead to an earlier removal. The last
-    // upload is older and is removed, so the sweeper has run.
+    // After 29 minutes the uploads are not removed, even by a check that was scheduled before the rejection. The upload
+    // `last` is older and is removed, which shows that the sweeper has run.
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '29 minutes'").await.unwrap();
     let last = ada.try_upload("note", "image/png", b"note").await["id"].clone();
     let due = "UPDATE attachment_looks SET since = since - interval '31 minutes' WHERE attachment_id =
@@ -68,7 +68,7 @@ async fn late_uploads_are_removed_when_s3_is_available_again() {
     let id = begun["attachment"]["id"].clone();
     ada.complete_upload(&id).await.data();
     assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the upload URL is still valid");
-    // Another attachment that is due, and cannot be removed either.
+    // This attachment is also due, and also cannot be removed while S3 is unavailable.
     ada.upload_note("unsent").await;
     let group = ada.create_group("Files", &[]).await;
     ada.send_with(&group, None, &[&id]).await;
@@ -85,7 +85,7 @@ async fn late_uploads_are_removed_when_s3_is_available_again() {
     assert!(uploads() > 0, "{:?}", node.files());
 
     age(&mut connection).await;
-    // The deadline of the first sweeper's removal has passed, so another node may take over.
+    // Sets the deadline of the removal to now, so that another node may continue the removal.
     let over = "UPDATE attachments SET going_until = clock_timestamp() WHERE going_until IS NOT NULL";
     connection.batch_execute(over).await.unwrap();
     let _third = sweeping().s3(&node.s3).start_on(&database).await;
@@ -93,8 +93,8 @@ async fn late_uploads_are_removed_when_s3_is_available_again() {
     assert_eq!(get(&ada.attachment(&id).await["url"]).await.text().await.unwrap(), "note");
 }
 
-/// A picture becomes due for removal while its avatar squares are made. Either it becomes the avatar, or it is removed
-/// with all its objects.
+/// A picture becomes due for removal while its square thumbnails are made. Either the picture becomes the avatar, or
+/// the picture is removed with all its objects.
 #[tokio::test]
 async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
     const ROUNDS: u64 = 12;
@@ -107,13 +107,13 @@ async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
     let mut chosen = 0;
     for round in 0..ROUNDS {
         let id = ada.upload("a.jpg", "image/jpeg", &image).await["id"].clone();
-        // The existing checks become 13 hours old. Moments later they become 25 hours old, and thereby due.
+        // The existing checks become 13 hours old. Moments later they become 25 hours old, so that they are due.
         connection.batch_execute("UPDATE attachment_looks SET since = since - interval '13 hours'").await.unwrap();
         let last = diesel::sql_query("SELECT coalesce(max(id), 0) AS count FROM attachment_looks");
         let last = last.get_result::<Count>(&mut connection).await.unwrap().count;
         let due = format!("UPDATE attachment_looks SET since = since - interval '12 hours' WHERE id <= {last}");
         let (answer, ()) = tokio::join!(ada.call(query, json!({"id": id})), async {
-            // The picture becomes due at another moment in each round.
+            // In each round the picture becomes due at a different moment of the mutation.
             tokio::time::sleep(Duration::from_millis(round * 5)).await;
             connection.batch_execute(&due).await.unwrap();
         });
@@ -133,7 +133,7 @@ async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
 }
 
 #[tokio::test]
-async fn resuming_an_upload_often_schedules_few_checks() {
+async fn repeated_resumes_of_an_upload_schedule_few_checks() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut connection = database.connection().await;

@@ -1,4 +1,4 @@
-//! Completing uploads: the inspection of their files, its claims and its queue.
+//! Completion of uploads: the inspection of the files, the claims of nodes on files, and the queue of the inspection.
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -31,7 +31,7 @@ async fn concurrent_completions_of_an_upload_get_the_same_result() {
     assert_eq!(ada.complete_upload(&json!("att_x")).await.violations(), ["attachmentId"]);
 }
 
-/// A node claims a file for its inspection. If the node dies, the claim expires.
+/// A node claims a file before it inspects the file. If the node dies, the claim expires.
 #[tokio::test]
 async fn an_upload_is_inspected_when_the_claim_of_a_dead_node_expires() {
     use diesel_async::SimpleAsyncConnection as _;
@@ -48,8 +48,8 @@ async fn an_upload_is_inspected_when_the_claim_of_a_dead_node_expires() {
 }
 
 #[tokio::test]
-async fn uploads_beyond_the_inspection_queue_get_unavailable() {
-    // A scanner that accepts files and gives no result, until it closes its connections.
+async fn uploads_get_unavailable_when_the_inspection_queue_is_full() {
+    // This scanner accepts files and sends no result. Later the test closes the connections of the scanner.
     let scanner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("--clamd-address={}", scanner.local_addr().unwrap());
     let node = Node::build().flag("--media-queue=1").flag(&address).start_alone().await;

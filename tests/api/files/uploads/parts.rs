@@ -42,7 +42,7 @@ async fn in_parts(node: &Node) {
     assert!(get(&ready["url"]).await.bytes().await.unwrap() == bytes);
     assert_eq!(ada.call(resume, json!({"id": id})).await.violations(), ["attachmentId"]);
 
-    // An upload in a single request counts as one part.
+    // `resumeUpload` returns one part for an upload in a single request.
     let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
     let rest = ada.query(resume, json!({"id": begun["attachment"]["id"]})).await["resumeUpload"].clone();
     assert_eq!((&rest["uploaded"], &rest["parts"][0]["byteSize"]), (&json!([]), &json!(4)));
@@ -61,7 +61,7 @@ async fn a_multipart_upload_can_be_resumed_with_garage() {
     in_parts(&second_s3().start_alone().await).await;
 }
 
-/// An S3 that dies while it assembles the parts may have neither the parts nor the object.
+/// After S3 dies while it assembles the parts, S3 may have neither the parts nor the object.
 #[tokio::test]
 async fn a_lost_multipart_upload_is_reported_as_lost() {
     let node = Node::start().await;

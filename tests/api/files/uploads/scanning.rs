@@ -54,7 +54,7 @@ async fn counting_clamd(line: &'static str) -> (String, Arc<AtomicUsize>) {
 
 /// Every inspection scans the file, so the number of scans is the number of inspections.
 #[tokio::test]
-async fn a_file_is_inspected_once_for_all_its_completions_on_all_nodes() {
+async fn concurrent_completions_of_an_upload_on_several_nodes_inspect_the_file_once() {
     let (scanner, scans) = counting_clamd("stream: OK\0").await;
     let database = TestDatabase::new().await;
     let one = Node::build().flag(&scanner).start_on(&database).await;

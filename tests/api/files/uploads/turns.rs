@@ -1,4 +1,4 @@
-//! Files of different users are inspected in turn.
+//! The queue of the inspection serves users in turn.
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -19,7 +19,7 @@ async fn stored(user: &User, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_with_many_uploads_delays_another_by_one_turn() {
+async fn a_user_with_many_uploads_delays_another_user_by_one_turn() {
     const MANY: usize = 20;
     let node = Node::build().flag("--media-workers=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
