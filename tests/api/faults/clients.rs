@@ -203,9 +203,9 @@ impl Shared {
         self.conversations.iter().filter(move |conversation| conversation.participants.contains(&user))
     }
 
-    /// Asserts that each acknowledged message is stored once, and no other message is stored. Each listener has received each
-    /// message of its conversations once, in the order of their numbers, and no message of other conversations. All listeners have
-    /// received a message with the same cursor.
+    /// Asserts that each acknowledged message is stored once, and no other message is stored. Each listener has received
+    /// each message of its conversations once, in the order of the numbers, and no message of other conversations. All
+    /// listeners have received a message with the same cursor.
     async fn check(&self, database_url: &str) {
         use diesel::prelude::*;
         use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};

@@ -200,8 +200,8 @@ async fn several_nodes_send_each_scheduled_message_once_even_if_some_nodes_stop(
     });
     let mut late: Vec<_> = late.collect();
     late.sort();
-    // According to the times in Postgres, no message is sent too early. Two nodes end meanwhile, and one process runs all of them, so the
-    // latest message may need longer.
+    // According to the times in Postgres, no message is sent too early. Two nodes end meanwhile, and one process runs
+    // all of them, so the latest message may need longer.
     assert!(late[0] >= TimeDelta::zero() && late[MESSAGES - 1] < TimeDelta::seconds(10), "{late:?}");
     assert!(late[MESSAGES / 2] < PROMISED, "{late:?}");
 }
