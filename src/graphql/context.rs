@@ -20,8 +20,8 @@ pub struct Caller {
     pub identity: Identity,
     /// Address of the client. None for an execution that renders events for several subscribers.
     pub ip_address: Option<ClientAddress>,
-    /// Key by which the limits for each address count this client. None if these limits are off, if a trusted proxy
-    /// sends the request for itself, and for an execution without a request.
+    /// Key by which the limits for each address count this client. None if these limits are off, if the
+    /// request is a trusted proxy's own, or if the execution renders an event for several subscribers.
     pub network: Option<ClientNetwork>,
 }
 

@@ -73,7 +73,7 @@ pub struct ConversationRemoved {
 }
 
 /// The delivery or read position of a participant advanced. If only the read position advanced, other users get this
-/// event only if they and the participant have read receipts on.
+/// event only if they and the participant have enabled read receipts.
 #[derive(SimpleObject)]
 pub struct ReceiptAdvanced {
     /// Place of this event in the log. Pass it as `after` to get the events that follow.

@@ -48,8 +48,8 @@ pub struct StreamLoaders {
 
 pub struct Rows {
     pub(super) app: App,
-    /// Whether users are read from the node's cache and added to it. A stream may show a user as of the tail's
-    /// position, but a request must show the current user.
+    /// Whether users are read from the node's cache and added to it. A stream may show a user's row as
+    /// it was at the tail's position, but a request must show the latest row.
     caches_users: bool,
     /// Cache of the avatars that streams show. None for requests. Entries stay valid, because a READY attachment never
     /// changes.

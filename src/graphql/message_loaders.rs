@@ -37,8 +37,8 @@ pub struct MentionsKey(pub MessageId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProgressKey(pub ConversationId);
 
-/// Key of the participants of a conversation who have read receipts off; not in the result if all participants have
-/// them on.
+/// Key of the participants of a conversation who have disabled read receipts; not in the result if all participants
+/// have enabled them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReceiptsOffKey(pub ConversationId);
 

@@ -97,7 +97,7 @@ struct Running {
     answers: Answers,
 }
 
-/// The streams that wait for the result of one rendering.
+/// Senders of the result of one rendering, one for each stream that waits for the result.
 type Answers = Arc<Mutex<Vec<Answer>>>;
 
 #[derive(Clone)]

@@ -1,8 +1,9 @@
 //! Threads for work that would keep a thread of the runtime busy for too long: large requests and costly operations.
 //! Few jobs run at the same time, and the clients are served in turn.
 //!
-//! A poll that takes long delays every other task of its thread: a message of another user, a heartbeat, a timer. The
-//! constants below keep polls on the threads of the runtime short, and `tests/api/polls` measures how long they take.
+//! While one `poll` of a future runs, all other tasks of its thread wait: a message of another user, a heartbeat, a
+//! timer. The constants below keep polls on the threads of the runtime short, and `tests/api/polls` measures how long
+//! they take.
 
 use std::future::poll_fn;
 use std::num::NonZeroUsize;

@@ -124,8 +124,8 @@ impl Live {
         self.lock().facts.status(user)
     }
 
-    /// Returns when the user was last seen, if the user disconnected within the last minute. Otherwise returns None,
-    /// and Postgres has stored the time.
+    /// Returns when an offline user was last seen, if the user disconnected within the last minute. Otherwise returns
+    /// None, and Postgres has the time.
     pub fn last_seen(&self, user: UserId) -> Option<DateTime<Utc>> {
         self.lock().last_seen(user)
     }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, SessionId, UserId};
 
-/// The position of an event in its lane of the log: 1, 2, 3 … in commit order, without holes. There is only one lane so
+/// The position of an event in its lane of the log: 1, 2, 3 … in commit order, without gaps. There is only one lane so
 /// far.
 pub type Seq = i64;
 

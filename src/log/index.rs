@@ -29,7 +29,7 @@ pub(super) struct Index {
 /// A user with at least one stream on this node.
 struct Listener {
     conversations: HashSet<ConversationId>,
-    /// Whether the user has read receipts off, so that `ReadAdvanced` events of other users are filtered out.
+    /// Whether the user has disabled read receipts, so that `ReadAdvanced` events of other users are filtered out.
     read_receipts_off: bool,
     streams: Vec<Entry>,
 }

@@ -1,6 +1,6 @@
 //! The durable event log: one row for each durable change, in a total order. Streams deliver these events to clients.
 //!
-//! `seq` comes from one counter row, which a transaction locks until its commit. The numbers therefore have no holes
+//! `seq` comes from one counter row, which a transaction locks until its commit. The numbers therefore have no gaps
 //! and follow commit order: a reader that has read up to seq 41 has missed no earlier event.
 
 mod append;

@@ -31,7 +31,7 @@ pub(super) struct Head {
 pub(super) struct Snapshot {
     pub(super) head: Seq,
     pub(super) conversations: HashSet<ConversationId>,
-    /// Whether the user has read receipts off, so that `ReadAdvanced` events of other users are filtered out.
+    /// Whether the user has disabled read receipts, so that `ReadAdvanced` events of other users are filtered out.
     pub(super) read_receipts_off: bool,
 }
 

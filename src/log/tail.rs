@@ -22,7 +22,7 @@ use crate::metrics::{Metrics, Source};
 use crate::store::Database;
 use crate::store::people::sessions;
 
-/// Maximum number of events that one query reads to fill a hole or to catch up.
+/// Maximum number of events that one query reads to fill a gap or to catch up.
 const READ_PAGE: i64 = 1000;
 /// Maximum number of early events that are put aside. Further early events are dropped, and read from Postgres later.
 const MAX_EARLY: usize = 10_000;

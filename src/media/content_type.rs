@@ -246,8 +246,8 @@ fn sniff(head: &[u8]) -> Option<String> {
     if weak.contains(&found.as_str()) && !head.starts_with(b"\x7fELF") { None } else { Some(found) }
 }
 
-/// Whether a declared type is compatible with the detected type. Neither type is a picture or a recording that the
-/// server can read.
+/// Whether a declared type is compatible with the detected type. Only for files that the server does not decode:
+/// neither type is a picture or a recording that the server can read.
 fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
     // Files of these types are ZIP archives. The magic number does not show which of these types a file has.
     const ZIP: [&str; 9] = [

@@ -66,7 +66,8 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     let (stream, budget) = source::stream(file, start, max_header(container), deadline)?;
     let mut reader = match open(stream, container) {
         Ok(reader) => reader,
-        // `boxes::read` found that the file is complete, and browsers may support formats that symphonia does not.
+        // The file is accepted undecoded: `boxes::read` found it complete, and browsers may support a format that
+        // symphonia does not support.
         Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
             return Ok(undecoded(container, movie.video));
         }

@@ -136,7 +136,7 @@ async fn cursors_with_out_of_range_values_cause_no_internal_error() {
 }
 
 #[tokio::test]
-async fn invalid_searches_titles_and_profile_fields_are_bad_user_input() {
+async fn invalid_titles_profile_fields_and_search_texts_are_bad_user_input() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for query in ["", "  ", "a\0", &"x".repeat(65)] {

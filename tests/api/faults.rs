@@ -159,7 +159,7 @@ async fn lost_doubled_and_reordered_publications_are_delivered_once_in_order() {
     let inner = Arc::new(broker(&redis_url(), &database.name).await);
     let faulty = Arc::new(FaultyBroker::new(inner, SEED));
     let build = async |_| {
-        // If the last publication is lost, no later publication reveals the hole. Only polling finds the event.
+        // If the last publication is lost, no later publication reveals the gap. Only polling finds the event.
         Node::build().broker(faulty.clone()).flag("--tail-poll-interval=200").start_on(&database).await
     };
     let nodes = nodes(build).await;

@@ -65,7 +65,7 @@ async fn two_nodes_deliver_the_same_events_in_the_same_order(database: &TestData
     }
 }
 
-/// While many requests append to the log, each read of the log returns seq 1, 2, 3 … without a hole.
+/// While many requests append to the log, each read of the log returns seq 1, 2, 3 … without a gap.
 async fn seq_has_no_holes_and_follows_the_commit_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
     use diesel::prelude::*;
     use diesel_async::RunQueryDsl;
@@ -112,7 +112,7 @@ async fn a_lost_publication_is_recovered_long_before_the_next_poll(database: &Te
     let node = Node::build().broker(broker).flag("--tail-poll-interval=60000").start_on(database).await;
     let ada = node.register("ada").await;
     let mut inbox = ada.inbox().await;
-    // The broker drops events 2, 4, 6 …; the event after each dropped event reveals the hole.
+    // The broker drops events 2, 4, 6 …; the event after each dropped event reveals the gap.
     for i in 0..21 {
         ada.create_group(&format!("Group {i}"), &[]).await;
     }

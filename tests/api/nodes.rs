@@ -111,7 +111,7 @@ async fn sends_with_one_client_id_on_several_nodes_create_one_message() {
         assert_eq!(answer.data()["sendMessage"]["message"]["number"], 1);
     }
     // Two concurrent sends to two conversations on two nodes: one succeeds, one is rejected, and the numbers have no
-    // hole.
+    // gap.
     for i in 0..20 {
         let id = format!("race-{i}");
         let both = tokio::join!(

@@ -57,7 +57,7 @@ fn every_member_of_the_schema_has_a_description() {
 }
 
 #[test]
-fn the_description_check_finds_members_without_a_description() {
+fn the_check_of_descriptions_finds_schema_members_without_one() {
     let sdl = r#"
         "Described." type Query { "Described." a("Described." b: Int): Int, c(d: Int): Int, " " e: Int }
         interface F { "Described." g: Int }

@@ -99,7 +99,7 @@ pub(super) async fn store(
             tx.record(match moved {
                 Advanced { delivered: true, .. } => Change::ReceiptAdvanced { conversation, user },
                 Advanced { shows_reading: true, .. } => Change::ReadAdvanced { conversation, user },
-                // The user has read receipts off, so only the user's own devices get the change.
+                // The user has disabled read receipts, so only the user's own devices get the change.
                 _ => Change::MembershipUpdated { user, conversation },
             });
         }

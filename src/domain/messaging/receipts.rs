@@ -34,7 +34,7 @@ impl Receipts<'_> {
         Ok(receipts::progress(&mut *self.core.base.connection().await?, conversations).await?)
     }
 
-    /// Reads the participants of the conversations who have read receipts off.
+    /// Reads the participants of the conversations who have disabled read receipts.
     pub async fn receipts_off(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, UserId)>> {
         Ok(receipts::receipts_off(&mut *self.core.base.connection().await?, conversations).await?)
     }
@@ -57,8 +57,8 @@ pub enum DeliveryStatus {
 }
 
 /// Returns the delivery status of a message, which is the same for every viewer. No message is READ in a conversation
-/// in which a participant has read receipts off: READ would reveal to the other participants what this participant has
-/// read, and to this participant what the other participants have read.
+/// in which a participant has disabled read receipts: READ would reveal to the other participants what this participant
+/// has read, and to this participant what the other participants have read.
 pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
     let all_have = |lowest: &[(UserId, i32)]| {
         let others = lowest.iter().find(|(user, _)| Some(*user) != message.sender_id);
@@ -74,8 +74,8 @@ pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
 }
 
 /// Returns the number of the last message that the participant has read, as the viewer may see it: 0 if the viewer or
-/// the participant has read receipts off. Viewers always see their own number. `receipts_off` contains all users of the
-/// participant's conversation who have read receipts off.
+/// the participant has disabled read receipts. Viewers always see their own number. `receipts_off` contains all users
+/// of the participant's conversation who have disabled read receipts.
 pub fn shown_read_number(viewer: Viewer, participant: &Participant, receipts_off: &[UserId]) -> i32 {
     let own = viewer.user == participant.user_id;
     let hidden = receipts_off.iter().any(|user| *user == viewer.user || *user == participant.user_id);

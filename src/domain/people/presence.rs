@@ -117,8 +117,8 @@ impl Presences<'_> {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(presence_of).collect();
                 let presences = Presences { core: &core }.of_with_retry(viewer.user, &changed).await;
                 for user in changed {
-                    // If the visible status is the same as before, the status has already changed back, or the change
-                    // is hidden from the viewer.
+                    // Only a status that differs from the last one is sent. It can be equal because the status has
+                    // already changed back, or because the change is hidden from the viewer.
                     if let Some(&presence) = presences.get(&user)
                         && last_status.insert(user, presence.status) != Some(presence.status)
                     {

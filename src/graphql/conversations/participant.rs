@@ -60,7 +60,8 @@ impl Participant {
     }
 
     /// Number of the newest message that this participant has read. 0 if the participant has read no message. The
-    /// number is also 0 if this participant or the viewer has read receipts off, unless the participant is the viewer.
+    /// number is also 0 if this participant or the viewer has disabled read receipts, unless the participant is the
+    /// viewer.
     async fn last_read_number(&self, ctx: &Context<'_>) -> Result<i32> {
         let receipts_off = ctx.loaders().load(ReceiptsOffKey(self.0.conversation_id)).await?.unwrap_or_default();
         if receipts_off.is_empty() {

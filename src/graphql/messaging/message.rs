@@ -45,8 +45,8 @@ pub enum DeliveryStatus {
     Sent,
     /// The message is delivered to all other participants.
     Delivered,
-    /// All other participants have read the message. A conversation in which a participant has read receipts off has no
-    /// READ messages.
+    /// All other participants have read the message. A conversation in which a participant has disabled read receipts
+    /// has no READ messages.
     Read,
 }
 

@@ -30,7 +30,7 @@ pub(in crate::http) struct Activity {
     state: Mutex<State>,
     /// Over HTTP/1: whether the next byte that is read begins the headers of a request.
     between_requests: AtomicBool,
-    /// Wakes the task that waits for the deadline.
+    /// Wakes the task that waits for `next_deadline`.
     pub(super) waiting: AtomicWaker,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -83,7 +83,7 @@ impl Activity {
         state.deadline.into_iter().chain(state.check_at).min()
     }
 
-    /// Returns whether the client has sent or read nothing for too long.
+    /// Returns whether a deadline has passed: that of the next request, or that of reading a response.
     pub(super) fn has_timed_out(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         state.check_at = state.unread.values().min().map(|&since| since + self.write_timeout);

@@ -127,7 +127,7 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, CallId)]) -> Query
     .await
 }
 
-/// Like `visible`, but for several calls and one user.
+/// Reads those of the calls that the user may see, as `visible` defines it.
 pub async fn visible_to(conn: &Connection, user: UserId, ids: &[CallId]) -> QueryResult<Vec<Call>> {
     let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.call).collect())

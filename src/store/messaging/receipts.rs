@@ -28,7 +28,7 @@ pub struct Advanced {
     /// Whether the delivered position advanced.
     #[diesel(sql_type = Bool)]
     pub delivered: bool,
-    /// Whether the user has read receipts on.
+    /// Whether the user has enabled read receipts.
     #[diesel(sql_type = Bool)]
     pub shows_reading: bool,
 }
@@ -102,7 +102,7 @@ pub struct Progress {
     pub delivered: Vec<(UserId, i32)>,
     /// The two participants with the lowest read numbers, the lowest first.
     pub read: Vec<(UserId, i32)>,
-    /// Whether any participant has read receipts off.
+    /// Whether any participant has disabled read receipts.
     pub hidden: bool,
 }
 
@@ -155,7 +155,7 @@ pub async fn progress(
     Ok(progress)
 }
 
-/// Reads the participants of the conversations who have read receipts off.
+/// Reads the participants of the conversations who have disabled read receipts.
 pub async fn receipts_off(
     conn: &mut Connection,
     conversations: &[ConversationId],

@@ -71,7 +71,7 @@ async fn a_call_subscription_begins_with_the_ringing_calls_and_the_current_call(
     assert_eq!((ada.current_call().await, tablet.current_call().await), (Value::Null, Value::Null));
 }
 
-/// If a call ends while a device subscribes, `CallsCaughtUp` does not contain the call, or `CallEnded` follows.
+/// If a call ends while a device subscribes, either `CallsCaughtUp` does not contain the call, or `CallEnded` follows.
 #[tokio::test]
 async fn no_call_change_is_lost_between_the_initial_state_and_live_events() {
     let node = Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000");

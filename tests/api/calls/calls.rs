@@ -241,7 +241,7 @@ async fn a_blocked_caller_sees_a_ringing_call_that_rings_for_no_user() {
         assert_eq!(answer.code(), "NOT_FOUND");
     }
     expect_no_event_before_message(&mut inbox, &bob, &group).await;
-    // The result does not show the blocked caller whether the blocker is in another call.
+    // The blocked caller gets the same result while the blocker is in another call.
     let eve = node.register("eve").await;
     let other = eve.open_direct(&ada).await;
     let second = ada.start_call(&other).await.call_id();

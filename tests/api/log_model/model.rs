@@ -170,7 +170,7 @@ impl Reader<'_> {
         ensure(!left, || "the node knew that the user had left".to_owned())?;
         let mut known = heard.tail.max(event.seq)..=heard.head;
         let hidden = shows_reading_position(user, event) && known.all(|seq| model.has_receipts_off(user, seq));
-        ensure(!hidden, || "the node knew that the user had read receipts off".to_owned())
+        ensure(!hidden, || "the node knew that the user had disabled read receipts".to_owned())
     }
 
     /// Moves the position to `seq`. Returns an error if the stream had to deliver an event between the old position and

@@ -64,7 +64,7 @@ async fn a_client_id_of_another_conversation_is_a_conflict() {
     assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["clientId"]));
 
     // Two concurrent sends to two conversations with one `clientId`: one succeeds, the other is rejected, and the
-    // numbers have no hole.
+    // numbers have no gap.
     for i in 0..5 {
         let id = format!("race-{i}");
         let both = join_all([&here, &there].map(|conversation| ada.try_send(conversation, "race", Some(&id)))).await;

@@ -33,7 +33,7 @@ async fn group(creator: &User, others: &[&User]) -> Answer {
 }
 
 #[tokio::test]
-async fn privacy_settings_are_open_by_default_and_change_independently() {
+async fn privacy_settings_allow_everything_by_default_and_change_independently() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let phone = User::login(&node, &ada.username, PASSWORD).await;

@@ -42,7 +42,7 @@ struct Seen {
 
 #[test]
 #[ignore = "the other tests of this file run it, each in its own process"]
-fn inspect_the_file_in_the_environment() {
+fn child_process_inspects_the_file_of_the_environment() {
     let (Ok(path), Ok(declared)) = (env::var(FILE), env::var(TYPE)) else { return };
     let limits = Limits::new(&Settings::parse_from(["test"]).media, 32 * MIB as u64);
     // Other tests check the time limit. In this test a slow machine must not change the verdict.
@@ -61,7 +61,12 @@ fn process_status_kib(field: &str) -> usize {
 
 fn inspect_in_process(file: &NamedTempFile, declared: &str) -> Seen {
     let mut process = Command::new(env::current_exe().unwrap());
-    process.args(["files::media::memory::inspect_the_file_in_the_environment", "--exact", "--ignored", "--nocapture"]);
+    process.args([
+        "files::media::memory::child_process_inspects_the_file_of_the_environment",
+        "--exact",
+        "--ignored",
+        "--nocapture",
+    ]);
     let output = process.env(FILE, file.path()).env(TYPE, declared).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (_, told) = text.split_once("took ").unwrap_or_else(|| panic!("exited with {}: {text}", output.status));

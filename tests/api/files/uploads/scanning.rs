@@ -28,7 +28,8 @@ async fn clamd(line: &'static str) -> String {
     counting_clamd(line).await.0
 }
 
-/// Like `clamd`, and also returns the number of scanned files.
+/// Starts a scanner that answers `line` for each file. Returns the address of the scanner, and a counter of the scanned
+/// files.
 async fn counting_clamd(line: &'static str) -> (String, Arc<AtomicUsize>) {
     let scans = Arc::new(AtomicUsize::default());
     let count = Arc::clone(&scans);
