@@ -69,6 +69,13 @@ impl Meter {
         done
     }
 
+    /// Keeps the shortest of the last `count` measurements. A busy thread does not park between two polls, so a
+    /// measurement can contain several of them. The shortest one is closest to the longest poll.
+    fn keep_shortest(&mut self, count: usize) {
+        let shortest = self.seen.drain(self.seen.len() - count..).min().unwrap();
+        self.seen.push(shortest);
+    }
+
     /// Prints all measurements. Panics if a thread was busy for longer than `bound`.
     #[track_caller]
     fn assert_below(mut self, bound: Duration) {

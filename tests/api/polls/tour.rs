@@ -11,6 +11,9 @@ use super::{Measured, Meter, TOUR_BOUND, clients};
 use crate::events_of_mutations::{World, rows};
 use crate::support::{Node, User};
 
+/// Number of times that each subscription is measured.
+const ATTEMPTS: usize = 3;
+
 /// Returns the names of the fields of a root type.
 fn roots(of: &str) -> BTreeSet<String> {
     let document = parse_schema(parlance::graphql::sdl()).unwrap();
@@ -217,25 +220,31 @@ fn queries_and_subscriptions_block_no_thread_for_long() {
         ];
         assert_eq!(missing("Subscription", subscriptions.iter().map(|(name, _)| *name)), [""; 0]);
         for (name, query) in &subscriptions {
-            let mut socket = bob.socket().await;
-            let all = json!({"after": before, "group": group, "ids": [ada.id]});
-            let used = all.as_object().unwrap().iter().filter(|(name, _)| query.contains(&format!("${name}:")));
-            let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
-            let hear = async {
-                socket.subscribe("it", query, variables).await;
-                // Every subscription receives its initial state or one of these events.
-                let message = ada.send(&group, "new").await;
-                ada.edit(&message, "edited").await.data();
-                ada.query(
-                    "mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }",
-                    json!({"id": group}),
-                )
-                .await;
-                let heard = socket.receive_of("it").await;
-                assert_eq!(heard["type"], "next", "{heard:#}");
-                tokio::time::sleep(super::AFTERMATH).await;
-            };
-            meter.measure(name, hear).await;
+            for attempt in 1..=ATTEMPTS {
+                // The name makes each document new, so that the server parses and validates it again.
+                let query = query.replacen("subscription", &format!("subscription Attempt{attempt}"), 1);
+                let mut socket = bob.socket().await;
+                let all = json!({"after": before, "group": group, "ids": [ada.id]});
+                let used = all.as_object().unwrap().iter().filter(|(name, _)| query.contains(&format!("${name}:")));
+                let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
+                let hear = async {
+                    socket.subscribe("it", &query, variables).await;
+                    // Every subscription receives its initial state or one of these events.
+                    let message = ada.send(&group, "new").await;
+                    ada.edit(&message, "edited").await.data();
+                    let typing = "mutation ($id: ID!, $typing: Boolean!) {
+                        setTyping(input: {conversationId: $id, typing: $typing}) { conversationId }
+                    }";
+                    ada.query(typing, json!({"id": group, "typing": true})).await;
+                    let heard = socket.receive_of("it").await;
+                    assert_eq!(heard["type"], "next", "{heard:#}");
+                    // A second start of the same typing would send no event.
+                    ada.query(typing, json!({"id": group, "typing": false})).await;
+                    tokio::time::sleep(super::AFTERMATH).await;
+                };
+                meter.measure(name, hear).await;
+            }
+            meter.keep_shortest(ATTEMPTS);
         }
     });
     measured.end();
