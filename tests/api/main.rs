@@ -51,4 +51,5 @@ mod strangers;
 mod subscription_budget;
 mod subscriptions;
 mod support;
+mod texts;
 mod watchdog;
