@@ -8,12 +8,11 @@ use parlance::clock::Clock;
 use parlance::log::MemoryBroker;
 use serde_json::{Value, json};
 
+use super::ALLOWANCE;
 use crate::support::{Answer, Node, Socket, TestDatabase, User, eventually_some, unique};
 
 /// Maximum time after the expiry until a message becomes a tombstone.
 const PROMISED: TimeDelta = TimeDelta::seconds(1);
-/// Additional time that a test allows, because the machine may be loaded.
-const ALLOWANCE: TimeDelta = TimeDelta::seconds(2);
 
 const UPDATES: &str = "subscription ($id: ID!) { messageUpdated(conversationId: $id) {
     message { id number body deletedAt expiresAt revision }

@@ -14,3 +14,10 @@ mod scheduled_messages;
 mod search;
 mod status;
 mod unread;
+
+use chrono::TimeDelta;
+
+use crate::support;
+
+/// `support::ALLOWANCE` as a difference of two times of the server.
+const ALLOWANCE: TimeDelta = TimeDelta::seconds(support::ALLOWANCE.as_secs().cast_signed());

@@ -6,12 +6,11 @@ use futures_util::future::join_all;
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 
+use super::ALLOWANCE;
 use crate::support::{Answer, Node, PASSWORD, TestDatabase, User, eventually};
 
 /// Maximum time after `sendAt` until a scheduled message is sent.
 const PROMISED: TimeDelta = TimeDelta::seconds(1);
-/// Additional time that a test allows, because the machine may be loaded.
-const ALLOWANCE: TimeDelta = TimeDelta::seconds(2);
 
 fn now() -> DateTime<Utc> {
     Clock::system().now()
