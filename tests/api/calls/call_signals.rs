@@ -188,7 +188,15 @@ async fn pending_signals_are_limited_in_number_and_expire() {
         is_sent
     })
     .await;
-    assert_eq!(candidate(&mut bob.call_events().await).await, numbered(4));
+    // The oldest signal has expired. The two after it may still be pending, because one free place is enough.
+    let mut events = bob.call_events().await;
+    loop {
+        let received = candidate(&mut events).await;
+        assert_ne!(received, numbered(0));
+        if received == numbered(4) {
+            break;
+        }
+    }
     drop(node);
 }
 
