@@ -32,6 +32,10 @@ impl Tasks {
     }
 }
 
+/// Poll interval of a task without pending work, in poll intervals of the tail. The log reports new work; such a poll
+/// finds work whose publication was lost.
+pub(super) const IDLE_TAIL_POLLS: u32 = 10;
+
 /// Waits until the next poll for due work. `polled` is the result of the last poll: the time until the next work is
 /// due, or None if no work is pending. If no work is pending, waits until `wake` completes, but at most for `idle`.
 /// After an error, logs `failed` and waits for `RETRY_DELAY`.

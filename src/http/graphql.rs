@@ -1,6 +1,5 @@
 //! GraphQL over HTTP: queries by GET, everything else by POST, one operation or a list of them.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use async_graphql::parser::types::OperationType;
@@ -9,7 +8,6 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::accept::{Accept, Media};
@@ -18,6 +16,7 @@ use super::caller::bearer;
 use super::cost::{MAX_PASSWORDS, too_many_passwords};
 use super::metrics::Refused;
 use super::operation::{Operation, Parsed};
+use super::requested::{Requested, read_body};
 use super::response::Body;
 use super::socket::{NoUpgrade, Upgrade};
 use super::threads::SMALL_INPUT;
@@ -32,59 +31,6 @@ const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-
 
 /// Value of `Retry-After` in seconds, if the error does not determine this time.
 const RETRY_AFTER: u64 = 1;
-
-/// The operations in the body of a POST.
-enum Requested {
-    One(Operation),
-    Batch(Vec<Operation>),
-    /// A list with more than OPERATION_MAX_BATCH operations.
-    TooMany,
-}
-
-impl Requested {
-    fn large(self) -> Self {
-        match self {
-            Self::One(operation) => Self::One(operation.large()),
-            Self::Batch(operations) => Self::Batch(operations.into_iter().map(Operation::large).collect()),
-            Self::TooMany => Self::TooMany,
-        }
-    }
-}
-
-/// Reads a list with at most this number of operations. If the list has more operations, they are skipped and the
-/// result is `TooMany`.
-struct AtMost(usize);
-
-impl<'de> DeserializeSeed<'de> for AtMost {
-    type Value = Requested;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Requested, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for AtMost {
-    type Value = Requested;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of operations")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Requested, A::Error> {
-        let mut operations = Vec::new();
-        while operations.len() < self.0 {
-            match list.next_element()? {
-                Some(operation) => operations.push(operation),
-                None => return Ok(Requested::Batch(operations)),
-            }
-        }
-        let mut complete = true;
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            complete = false;
-        }
-        Ok(if complete { Requested::Batch(operations) } else { Requested::TooMany })
-    }
-}
 
 pub(super) async fn get_or_upgrade(
     State(server): State<Server>,
@@ -230,15 +176,6 @@ fn refuse_body(server: &Server, media: Media, error: BodyError) -> Response {
             media.fail(Error::new(ErrorCode::Unavailable, message))
         }
     }
-}
-
-fn read_body(body: &[u8], max_batch: usize) -> serde_json::Result<Requested> {
-    if !body.trim_ascii_start().starts_with(b"[") {
-        return serde_json::from_slice(body).map(Requested::One);
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let requested = AtMost(max_batch).deserialize(&mut json)?;
-    json.end().map(|()| requested)
 }
 
 async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: SocketAddr, parsed: Parsed) -> Response {

@@ -29,6 +29,7 @@ mod plan_request;
 mod refusal;
 mod render;
 mod rendered;
+mod requested;
 mod response;
 mod socket;
 mod subscription;

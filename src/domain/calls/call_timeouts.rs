@@ -11,7 +11,7 @@ use tracing::warn;
 use super::call_state::LockedCall;
 use crate::config::CallSettings;
 use crate::domain::error::{Error, Result};
-use crate::domain::tasks;
+use crate::domain::tasks::{self, IDLE_TAIL_POLLS};
 use crate::error::{Error as Internal, RETRY_DELAY};
 use crate::ids::{CallParticipantId, ConversationId};
 use crate::log::{LiveSessions, Log, Signals, Transaction};
@@ -25,10 +25,6 @@ use crate::store::conversations::conversations;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two polls. A call can stay due while another node has locked it and handles it.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Poll interval while no node has a call, in poll intervals of the tail. Polls are needed because the log does not
-/// report a new call if the publication is lost or the call rings for no user. `CallTimeouts::new` bounds the interval,
-/// so that devices are marked as seen in time and calls stop ringing in time.
-const TAIL_POLLS: u32 = 10;
 /// Number of times within CALL_ABSENCE_TIMEOUT that a connected device is marked as seen.
 const MARKS_PER_TIMEOUT: u32 = 6;
 /// Maximum number of calls that one poll handles.
@@ -41,6 +37,8 @@ pub(in crate::domain) struct CallTimeouts {
     signals: Signals,
     random: Random,
     settings: CallSettings,
+    /// Poll interval while no node has a call. The log does not report a call that rings for no user, so this interval
+    /// is short enough to mark devices as seen in time, and to stop ringing in time.
     idle_interval: Duration,
     /// Minimum time between two marks of a device as seen.
     mark_interval: Duration,
@@ -64,7 +62,7 @@ impl CallTimeouts {
             signals: signals.clone(),
             random: random.clone(),
             settings: settings.clone(),
-            idle_interval: (tail_poll_interval * TAIL_POLLS).min(mark_interval).min(settings.call_ring_timeout),
+            idle_interval: (tail_poll_interval * IDLE_TAIL_POLLS).min(mark_interval).min(settings.call_ring_timeout),
             mark_interval,
         }
     }

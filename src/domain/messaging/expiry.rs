@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::locked_message;
 use crate::clock::Clock;
-use crate::domain::tasks;
+use crate::domain::tasks::{self, IDLE_TAIL_POLLS};
 use crate::error::Result;
 use crate::log::{Log, Signals, Transaction};
 use crate::store::Database;
@@ -15,9 +15,6 @@ use crate::store::messaging::tombstones;
 /// Maximum time until the next poll while a message waits to expire. The wait is limited because another node can store
 /// a message that expires sooner.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Poll interval while no message waits to expire, in poll intervals of the tail. The log reports a new message that
-/// expires; the poll finds such a message if its publication was lost.
-const TAIL_POLLS: u32 = 10;
 /// Maximum number of messages that one transaction deletes.
 const BATCH_SIZE: i64 = 100;
 
@@ -38,7 +35,7 @@ impl MessageExpiry {
         tail_poll_interval: Duration,
     ) -> Self {
         let (database, log, signals) = (database.clone(), log.clone(), signals.clone());
-        Self { database, log, signals, clock, idle_interval: tail_poll_interval * TAIL_POLLS }
+        Self { database, log, signals, clock, idle_interval: tail_poll_interval * IDLE_TAIL_POLLS }
     }
 
     /// Deletes messages that are already due, and then polls for due messages.
