@@ -1,5 +1,5 @@
-//! The HTTP interface of the server: GraphQL over HTTP and WebSocket, the explorers, health checks, metrics, and the
-//! public keys.
+//! The HTTP interface of the server: GraphQL over HTTP and WebSocket, the start page, the explorers, health checks,
+//! metrics, and the public keys.
 
 mod accept;
 mod admission;
@@ -19,6 +19,7 @@ mod files;
 mod forwarded;
 mod graphql;
 mod health;
+mod home;
 mod lexer;
 mod lifetime;
 mod metrics;
@@ -188,7 +189,7 @@ fn router(server: Server) -> Router {
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let limit_requests = from_fn_with_state(server.clone(), admission::limit_requests);
     let explorers = if server.config.web.explorers { explorer::router() } else { Router::new() };
-    let explorers = explorers.layer(limit_requests.clone());
+    let pages = explorers.merge(home::router(&server.config)).layer(limit_requests.clone());
     let router =
         if server.config.process.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();
@@ -200,7 +201,7 @@ fn router(server: Server) -> Router {
         .layer(CompressionLayer::new().compress_when(compressed))
         // The files of the explorers are not compressed: they have several megabytes, and their compression would keep
         // the threads of the runtime busy.
-        .merge(explorers)
+        .merge(pages)
         .layer(cors(&server.config.web))
         .layer(header(REFERRER_POLICY, "no-referrer"))
         .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))

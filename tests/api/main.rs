@@ -27,6 +27,7 @@ mod faults;
 mod floods;
 mod generated;
 mod guarantees;
+mod home;
 mod http;
 mod imports;
 mod legacy_socket;
