@@ -6,6 +6,8 @@ WORKDIR /src/web/explorer
 COPY web/explorer/package.json web/explorer/package-lock.json ./
 RUN --mount=type=cache,target=/tmp/npm npm ci --cache /tmp/npm --no-audit --no-fund
 COPY web/explorer ./
+# The tabs of the explorers are the tour in README.md.
+COPY README.md /src/
 RUN npm run build
 
 FROM rust:1.95.0-bookworm AS build

@@ -89,12 +89,14 @@ async fn nulls_propagate_as_the_graphql_specification_requires() {
     assert_eq!(answer.body["errors"][0]["path"], json!(["conversation", "messages"]));
 }
 
-/// GraphiQL sends the whole document of a tab with each operation, so all operations in the tour must be valid.
+/// The tabs of the explorers are the operations of the tour. As one document they are all validated at once.
 #[tokio::test]
-async fn the_tour_of_the_explorer_fits_the_schema() {
+async fn the_tour_of_the_readme_fits_the_schema() {
     let node = Node::start().await;
-    let tour = include_str!("../../web/explorer/src/tour.graphql");
-    let body = json!({"query": tour, "operationName": "Me"});
+    let (_, tour) = include_str!("../../README.md").split_once("## A tour").unwrap();
+    let (tour, _) = tour.split_once("\n## ").unwrap_or((tour, ""));
+    let operations = tour.split("```graphql\n").skip(1).filter_map(|text| Some(text.split_once("```")?.0));
+    let body = json!({"query": operations.collect::<String>(), "operationName": "Find"});
     let answer = node.http.post(node.url("/graphql")).json(&body).send().await.unwrap();
     let answer: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{answer:#}");

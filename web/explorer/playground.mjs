@@ -3,8 +3,9 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { README, steps } from './tour.mjs';
 
 const PACKAGE = 'graphql-playground-react@1.7.28';
 const INTEGRITY = 'sha512-YPR33Ph9kuKlFOMpc8mKGsL/fOiX0ltgzV1BokXYNsBLtTVQnhdCSKQuZg80CcxWKD8syNuWXDkGZSAdFkwmRg==';
@@ -24,4 +25,5 @@ run('tar', ['-xzf', join(work, archive), '-C', work, ...inside]);
 mkdirSync(target, { recursive: true });
 for (const file of inside) cpSync(join(work, file), join(target, file.split('/').at(-1)));
 cpSync('playground', target, { recursive: true });
+writeFileSync(join(target, 'tour.js'), `const TOUR = ${JSON.stringify(steps(readFileSync(README, 'utf8')))};\n`);
 rmSync(work, { recursive: true });

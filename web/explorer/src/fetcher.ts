@@ -1,15 +1,25 @@
 import { createGraphiQLFetcher, type Fetcher, type Observable } from '@graphiql/toolkit';
 import { getOperationAST, parse, type ExecutionResult } from 'graphql';
 import { createClient } from 'graphql-ws';
+import { signIn, withToken } from './window';
 
 type Params = Parameters<Fetcher>[0];
-type Headers = Record<string, unknown> | undefined;
+type Headers = Record<string, string>;
+
+/** Maximum number of events of a subscription that are shown. Older ones disappear, to keep the page fast. */
+const MAX_EVENTS = 200;
 
 const overHttp = createGraphiQLFetcher({ url: '/graphql', enableIncrementalDelivery: false });
 
 /** Sends queries and mutations over HTTP, and subscriptions over a WebSocket, to the server of the page. */
-export const fetcher: Fetcher = (params, options) =>
-  isSubscription(params) ? overWebSocket(params, options?.headers) : overHttp(params, options);
+export const fetcher: Fetcher = async (params, options) => {
+  // The introspection query of GraphiQL needs no user, and must not fail because the token has expired.
+  const headers = params.operationName === 'IntrospectionQuery' ? {} : withToken(options?.headers);
+  if (isSubscription(params)) return overWebSocket(params, headers);
+  const result = await overHttp(params, { ...options, headers });
+  signIn(result);
+  return result;
+};
 
 function isSubscription({ query, operationName }: Params): boolean {
   try {
@@ -19,11 +29,20 @@ function isSubscription({ query, operationName }: Params): boolean {
   }
 }
 
-/** Opens a new connection for each run, so that it has the token that is now in the headers tab. */
+/**
+ * Opens a new connection for each run, so that it has the token that is valid now. Each result has all events, because
+ * GraphiQL shows the last result only.
+ */
 function overWebSocket({ query, operationName, variables }: Params, headers: Headers) {
   const results = {
     subscribe(observer: { next(result: unknown): void; complete(): void }) {
       let wasConnected = false;
+      const events: unknown[] = [];
+      const show = ({ data, ...rest }: ExecutionResult | { data?: null; errors: unknown }) => {
+        events.push(rest.errors ? { ...rest, data } : data);
+        if (events.length > MAX_EVENTS) events.shift();
+        observer.next({ events });
+      };
       const client = createClient({
         url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/graphql`,
         connectionParams: authorization(headers),
@@ -35,9 +54,9 @@ function overWebSocket({ query, operationName, variables }: Params, headers: Hea
       const unsubscribe = client.subscribe(
         { query, operationName, variables },
         {
-          next: (result) => observer.next(result),
+          next: (result) => show(result as ExecutionResult),
           error: (reason) => {
-            observer.next({ errors: describe(reason) });
+            show({ errors: describe(reason) });
             observer.complete();
           },
           complete: () => observer.complete(),
@@ -49,8 +68,8 @@ function overWebSocket({ query, operationName, variables }: Params, headers: Hea
   return results as Observable<ExecutionResult>;
 }
 
-function authorization(headers: Headers): Record<string, unknown> | undefined {
-  const entry = Object.entries(headers ?? {}).find(([name]) => name.toLowerCase() === 'authorization');
+function authorization(headers: Headers): Headers | undefined {
+  const entry = Object.entries(headers).find(([name]) => name.toLowerCase() === 'authorization');
   return entry && { Authorization: entry[1] };
 }
 
