@@ -48,10 +48,11 @@ impl CallConflict {
 
 /// Error if the conversation does not exist or the viewer is not a participant. The error is the same in both cases, so
 /// that users cannot learn which conversations exist.
-pub(super) const NO_CONVERSATION: Error = Error::NotFound("No such conversation.");
+pub(super) const NO_CONVERSATION: Error = Error::NotFound("No such conversation. `viewer.conversations` lists yours.");
 
 /// Error if the message does not exist or the viewer has no permission to see it.
-pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
+pub(super) const NO_MESSAGE: Error =
+    Error::NotFound("No such message. `conversation.messages` lists those that you may see.");
 
 /// Error if the viewer blocks the user at whom the action is directed.
 pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");

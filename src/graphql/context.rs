@@ -39,7 +39,7 @@ impl Caller {
     pub(super) fn viewer(&self) -> Result<Viewer> {
         match self.identity {
             Identity::SignedIn(viewer) => Ok(viewer),
-            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
+            Identity::Anonymous => Err(Error::not_signed_in()),
             Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
         }
     }
@@ -132,12 +132,14 @@ impl ContextExt for Context<'_> {
     fn viewer(&self) -> Result<Viewer> {
         if let Some(Sharing(shared)) = self.data_opt() {
             shared.viewer_asked.store(true, Ordering::SeqCst);
-            return Err(Error::unauthenticated("This field depends on the viewer."));
+            return Err(Error::unauthenticated(
+                "This field depends on the viewer. Send the access token as `Authorization: Bearer …`.",
+            ));
         }
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
             return Err(Error::new(
                 ErrorCode::Unavailable,
-                "The operation took too long. This field was not executed.",
+                "The operation took too long, and this field was not executed. Ask for less at once, or try again.",
             ));
         }
         self.caller().viewer()
@@ -154,7 +156,7 @@ impl ContextExt for Context<'_> {
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
             return Err(Error::new(
                 ErrorCode::Unavailable,
-                "The operation took too long. This field was not executed.",
+                "The operation took too long, and this field was not executed. Ask for less at once, or try again.",
             ));
         }
         Ok(())

@@ -23,7 +23,8 @@ pub enum ErrorCode {
     PersistedQueryNotFound,
     /// The input breaks a rule. `extensions.violations` lists the fields and the rules.
     BadUserInput,
-    /// No user is signed in, or the access token is invalid or expired. Refresh the tokens or sign in.
+    /// No user is signed in, or the access token is invalid or expired. Call `refreshSession`, or `login` if that
+    /// fails, and send the new access token as `Authorization: Bearer …`.
     Unauthenticated,
     /// The viewer can see the object, but is not allowed to perform this operation.
     Forbidden,
@@ -91,7 +92,8 @@ impl ErrorCode {
             }
             Self::BadUserInput => "The input breaks a rule. `violations` lists the fields and the rules.",
             Self::Unauthenticated => {
-                "No user is signed in, or the access token is invalid or expired. Refresh the tokens or sign in."
+                "No user is signed in, or the access token is invalid or expired. Call `refreshSession`, or `login` if \
+                 that fails, and send the new access token as `Authorization: Bearer …`."
             }
             Self::Forbidden => "The viewer can see the object, but is not allowed to perform this operation.",
             Self::NotFound => "The object does not exist, or is not visible to the viewer.",
@@ -144,6 +146,20 @@ const fn reason(conflict: CallConflict) -> (&'static str, &'static str) {
     }
 }
 
+fn rounded_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// Returns the text of a time, rounded up to minutes above two minutes, and to hours above two hours.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        1 => "1 second".to_owned(),
+        ..121 => format!("{seconds} seconds"),
+        121..7201 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3600)),
+    }
+}
+
 /// Error of a field. Resolvers return this type and not `async_graphql::Error`: `?` converts every error with `Display`
 /// into the latter, and the client would see its text. This type therefore has no `Display`, and `?` on a foreign error
 /// does not compile in a resolver.
@@ -171,9 +187,18 @@ impl Error {
     }
 
     /// Makes a RATE_LIMITED error, with the name of the setting in `extensions.limit` and the seconds to wait in
-    /// `extensions.retryAfter`.
+    /// `extensions.retryAfter`. Adds the time to wait to the message, which says what is limited.
     pub fn limited(name: &'static str, retry_after: Duration, message: impl Into<String>) -> Self {
+        let message = format!("{} Try again in {}.", message.into(), duration(rounded_up(retry_after)));
         Self { limit: Some(Limit { name, retry_after }), ..Self::new(ErrorCode::RateLimited, message) }
+    }
+
+    /// Makes the error for an operation that needs a signed-in user and came without an access token.
+    pub fn not_signed_in() -> Self {
+        Self::unauthenticated(
+            "No user is signed in. Send the access token as `Authorization: Bearer …`, in a header of the request or \
+             in the payload of `connection_init`. `register`, `login` and `refreshSession` return an access token.",
+        )
     }
 
     pub(super) fn unauthenticated(message: &str) -> Self {
@@ -190,8 +215,7 @@ impl Error {
 
     /// Returns the seconds to wait before a retry, rounded up. None if the error is not RATE_LIMITED.
     pub fn retry_after(&self) -> Option<u64> {
-        let after = self.limit?.retry_after;
-        Some(after.as_secs() + u64::from(after.subsec_nanos() > 0))
+        self.limit.map(|limit| rounded_up(limit.retry_after))
     }
 
     fn with_violations(code: ErrorCode, violations: Vec<Violation>) -> Self {
@@ -243,7 +267,10 @@ impl From<Domain> for Error {
             }
             Domain::Internal(error) => {
                 tracing::error!(%error, "a request failed");
-                Self::new(ErrorCode::InternalServerError, "Something went wrong on the server.")
+                Self::new(
+                    ErrorCode::InternalServerError,
+                    "Something went wrong on the server. Try again, and tell its operator if that fails.",
+                )
             }
         }
     }

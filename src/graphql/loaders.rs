@@ -108,7 +108,10 @@ impl Loaders {
     {
         loop {
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::new(ErrorCode::OperationTooComplex, "The operation took too long."));
+                return Err(Error::new(
+                    ErrorCode::OperationTooComplex,
+                    "The operation took too long. Ask for less at once.",
+                ));
             }
             match self.rows.load_one(key.clone()).await {
                 Err(error) if self.for_streams && error.code() == ErrorCode::Unavailable => {

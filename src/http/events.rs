@@ -31,6 +31,10 @@ use crate::graphql::{Error, ErrorCode, Identity};
 use crate::ids::UserId;
 use crate::metrics::Transport;
 
+/// Message for a client whose stream ends because its access token has expired or its session has ended.
+const SIGNED_OUT: &str = "The access token has expired, or its session was revoked. Call `refreshSession`, or \
+    `login` if that fails, and subscribe again with the cursor of the last event.";
+
 /// Starts the operation and returns a response that streams its results. Fails if the server drains, a limit is
 /// exceeded, or the session cannot be queried from Postgres.
 pub(super) async fn respond(
@@ -190,10 +194,11 @@ impl StreamFormat {
     /// break off without an error, so that the client reconnects.
     fn last_chunk(self, reason: EndReason) -> Option<String> {
         let error = match reason {
-            EndReason::SignedOut => {
-                Error::new(ErrorCode::Unauthenticated, "The access token has expired, or its session was revoked.")
-            }
-            EndReason::Drained => Error::new(ErrorCode::Unavailable, "The server restarts. Reconnect in a moment."),
+            EndReason::SignedOut => Error::new(ErrorCode::Unauthenticated, SIGNED_OUT),
+            EndReason::Drained => Error::new(
+                ErrorCode::Unavailable,
+                "The server restarts. Reconnect in a moment, with the cursor of the last event.",
+            ),
         };
         let body = Body::refused(error);
         match self {

@@ -141,7 +141,8 @@ impl Server {
     fn admit(&self, user: UserId) -> Result<Permit<UserId>, Error> {
         let max = self.config.socket.socket_max_per_user;
         self.connection_limit.try_acquire(user, max).ok_or_else(|| {
-            let message = format!("A user may have at most {max} connections to this node at the same time.");
+            let message =
+                format!("A user may have at most {max} connections to this node at the same time. Close others.");
             Error::limited("SOCKET_MAX_PER_USER", Duration::from_secs(30), message)
         })
     }

@@ -246,13 +246,17 @@ impl Parsed {
             match timeout(limit, task).await {
                 Ok(finished) => finished.unwrap_or_else(|_| Body::crashed()),
                 Err(_) if is_query => {
-                    let message = format!("The query took longer than {seconds} s and was stopped.");
+                    let message =
+                        format!("The query took longer than {seconds} s and was stopped. Ask for less at once.");
                     Body::refused(Error::new(ErrorCode::OperationTooComplex, message))
                 }
                 // The mutation is not stopped, and its outcome is unknown. A client can retry it with the same
                 // clientId.
                 Err(_) => {
-                    let message = format!("The mutation takes longer than {seconds} s. It may still succeed.");
+                    let message = format!(
+                        "The mutation takes longer than {seconds} s. It may still succeed: fetch the state, or \
+                         retry it with the same clientId."
+                    );
                     Body::refused(Error::new(ErrorCode::Unavailable, message))
                 }
             }

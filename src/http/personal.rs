@@ -169,7 +169,7 @@ impl Personal {
         item: InboxItem,
     ) -> Either<Option<Rendered>, oneshot::Receiver<Option<Rendered>>> {
         let Identity::SignedIn(viewer) = caller.identity else {
-            let error = crate::graphql::Error::new(crate::graphql::ErrorCode::Unauthenticated, "Sign in first.");
+            let error = crate::graphql::Error::not_signed_in();
             return Either::Left(Some(Rendered::new(Body::refused(error))));
         };
         let (key, position) = (Key { plan: execution.id, user: viewer.user, item }, self.0.log.position());

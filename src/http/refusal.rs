@@ -21,13 +21,16 @@ pub(super) fn answer(refusal: Refusal, settings: &ConnectionSettings) -> Respons
         }
         Refusal::Address => {
             format!(
-                "An address may have at most {} connections at the same time.",
+                "An address may have at most {} connections at the same time. Close others first.",
                 settings.max_connections_per_address
             )
         }
         Refusal::Anonymous => {
             let max = settings.socket_max_anonymous_per_address;
-            format!("An address may have at most {max} sockets on which no user has signed in.")
+            format!(
+                "An address may have at most {max} sockets on which no user has signed in. Send \
+                 the access token as `Authorization: Bearer …` in the payload of `connection_init`."
+            )
         }
     };
     let body = Body::refused(Error::limited(refusal.setting(), RETRY_AFTER, message));

@@ -123,7 +123,10 @@ impl Body {
 
     /// Returns the response after a panic. The panic hook has already reported the details.
     pub(super) fn crashed() -> Self {
-        Self::refused(Error::new(ErrorCode::InternalServerError, "Something went wrong on the server."))
+        Self::refused(Error::new(
+            ErrorCode::InternalServerError,
+            "Something went wrong on the server. Try again, and tell its operator if that fails.",
+        ))
     }
 
     /// Returns the response for a document that cannot be parsed, with async-graphql's message.

@@ -145,11 +145,11 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::QueueFull => {
             Error::new(ErrorCode::Unavailable, "Too many large requests wait. Try again in a moment.")
         }
-        Refusal::ShareFull => Error::limited(
-            "OPERATION_QUEUE_SHARE",
-            RETRY_AFTER,
-            "Too many of your large requests wait. Try again in a moment.",
-        ),
-        Refusal::Gone => Error::new(ErrorCode::Unavailable, "The client disconnected before its request was read."),
+        Refusal::ShareFull => {
+            Error::limited("OPERATION_QUEUE_SHARE", RETRY_AFTER, "Too many of your large requests wait.")
+        }
+        Refusal::Gone => {
+            Error::new(ErrorCode::Unavailable, "The client disconnected before its request was read. Send it again.")
+        }
     }
 }

@@ -37,6 +37,7 @@ mod log;
 mod log_model;
 mod metrics;
 mod migrations;
+mod next_steps;
 mod nodes;
 mod personal;
 mod polls;

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { SubscriptionClient } from 'subscriptions-transport-ws';
 import { SEND, watchSockets } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { INBOX, Mailbox, pair, RawSocket, withTimeout } from './support.mjs';
+import { FORBIDDEN, INBOX, Mailbox, pair, RawSocket, withTimeout } from './support.mjs';
 
 const { sockets } = watchSockets();
 
@@ -87,7 +87,7 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
     const refused = new Promise((resolve) => {
       connect(server, { token: 'no token' }, { connectionCallback: resolve });
     });
-    assert.deepEqual(await withTimeout(refused, 'the rejection'), { message: 'Forbidden' });
+    assert.deepEqual(await withTimeout(refused, 'the rejection'), { message: FORBIDDEN });
     const accepted = new Promise((resolve) => {
       connect(server, undefined, { connectionCallback: (error) => resolve(error ?? 'accepted') });
     });

@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { gql } from '@apollo/client';
 import { documented, place, possibleTypes, tokensOf, watchFetch, watchSockets } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { INBOX, Mailbox, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
+import { FORBIDDEN, INBOX, Mailbox, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
 
 const TTL_SECONDS = 10;
 const TIMEOUT_MS = 2 * TTL_SECONDS * 1000;
@@ -103,7 +103,7 @@ describe('tokens', { concurrency: true }, () => {
     // This socket has the same token, but its client sends no fresh token.
     const other = await RawSocket.init(server, bob.token);
     other.subscribe('inbox', 'subscription { inbox { __typename } }');
-    await other.assertCloses(4403, 'Forbidden', TIMEOUT_MS);
+    await other.assertCloses(4403, FORBIDDEN, TIMEOUT_MS);
 
     assert.deepEqual(closes, []);
     const pings = mine.sent.filter(({ type, payload }) => type === 'ping' && payload?.Authorization);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { pair, Person, RawSocket } from './support.mjs';
+import { FORBIDDEN, pair, Person, RawSocket } from './support.mjs';
 
 const VERSION = '{ serverInfo { version } }';
 const INBOX = 'subscription { inbox { __typename } }';
@@ -118,7 +118,7 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.send({ type: 'ping', payload: bearer(alice) });
     assert.deepEqual(await socket.next(), { type: 'pong', payload: bearer(alice) });
     socket.send({ type: 'ping', payload: bearer(bob) });
-    await socket.assertCloses(4403, 'Forbidden');
+    await socket.assertCloses(4403, FORBIDDEN);
   });
 });
 
@@ -215,7 +215,7 @@ describe('the older graphql-ws', { concurrency: true }, () => {
 
   test('sends connection_error before it closes with 4403', async () => {
     const socket = await init({ Authorization: 'Bearer nonsense' });
-    assert.deepEqual(await socket.next(), { type: 'connection_error', payload: { message: 'Forbidden' } });
+    assert.deepEqual(await socket.next(), { type: 'connection_error', payload: { message: FORBIDDEN } });
     await socket.assertCloses(4403);
   });
 

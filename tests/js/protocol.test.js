@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { pair, Person, RawSocket, withTimeout } from './support.mjs';
+import { FORBIDDEN, pair, Person, RawSocket, UNAUTHORIZED, withTimeout } from './support.mjs';
 
 const MESSAGES = 'subscription { messageAdded { message { number body } } }';
 const VERSION = '{ serverInfo { version } }';
@@ -23,7 +23,7 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
   test('subscribe closes with 4401', async () => {
     const socket = await RawSocket.open(server);
     socket.subscribe('1', VERSION);
-    await socket.assertCloses(4401, 'Unauthorized');
+    await socket.assertCloses(4401, UNAUTHORIZED);
   });
 
   test('a missing connection_init closes with 4408 despite other messages', async () => {
@@ -43,7 +43,7 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
     test(`${what} as Authorization closes with 4403`, async () => {
       const socket = await RawSocket.open(server);
       socket.send({ type: 'connection_init', payload: { Authorization: value } });
-      await socket.assertCloses(4403, 'Forbidden');
+      await socket.assertCloses(4403, FORBIDDEN);
     });
   }
 
@@ -53,7 +53,7 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
     const forged = [head, claims, signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A'))].join('.');
     const socket = await RawSocket.open(server);
     socket.send({ type: 'connection_init', payload: { Authorization: `Bearer ${forged}` } });
-    await socket.assertCloses(4403, 'Forbidden');
+    await socket.assertCloses(4403, FORBIDDEN);
   });
 
   test('a socket without a subprotocol closes with 4406', async () => {

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { assertNoDuplicates, listen, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
+import { assertNoDuplicates, FORBIDDEN, listen, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
 
-const FORBIDDEN = [4403, 'Forbidden'];
+const SIGNED_OUT = [4403, FORBIDDEN];
 const TTL_SECONDS = 10;
 
 let nodes, shortLived;
@@ -31,12 +31,12 @@ async function twoDevices() {
 }
 
 async function assertLoggedOut(device, sockets) {
-  await Promise.all(sockets.map((socket) => socket.assertCloses(...FORBIDDEN)));
+  await Promise.all(sockets.map((socket) => socket.assertCloses(...SIGNED_OUT)));
   for (const node of nodes) {
     await assert.rejects(device.ask('{ viewer { id } }', {}, node), { code: 'UNAUTHENTICATED' });
     const socket = await RawSocket.open(node);
     socket.send({ type: 'connection_init', payload: { Authorization: `Bearer ${device.token}` } });
-    await socket.assertCloses(...FORBIDDEN);
+    await socket.assertCloses(...SIGNED_OUT);
   }
 }
 
@@ -82,7 +82,7 @@ describe('sessions', { concurrency: true }, () => {
   test('an expired token closes its socket with 4403', async () => {
     const alice = await Person.register(shortLived, 'alice');
     const socket = await RawSocket.init(shortLived, alice.token);
-    await socket.assertCloses(...FORBIDDEN, 2 * TTL_SECONDS * 1000);
+    await socket.assertCloses(...SIGNED_OUT, 2 * TTL_SECONDS * 1000);
     const late = Date.now() - Date.parse(alice.auth.accessTokenExpiresAt);
     assert.ok(late > -1000 && late < 5000, `closed ${late} ms after the token expired`);
     await assert.rejects(alice.ask('{ viewer { id } }'), { code: 'UNAUTHENTICATED' });
@@ -101,7 +101,7 @@ describe('sessions', { concurrency: true }, () => {
     await alice.send(conversation, 'by the first token');
     await listener.inbox.next();
     const close = await listener.closes.next(2 * TTL_SECONDS * 1000);
-    assert.equal(close.code, FORBIDDEN[0]);
+    assert.equal(close.code, SIGNED_OUT[0]);
 
     await alice.refresh();
     await alice.send(conversation, 'by the second token');

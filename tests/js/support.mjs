@@ -13,6 +13,9 @@ const TIMEOUT_MS = 30_000;
 /** Pause between two connection attempts. A real app should use the default of graphql-ws, which is exponential. */
 const BACKOFF_MS = 50;
 export const PASSWORD = 'seven quiet herons at dusk';
+/** The reasons with which the server closes a socket, with 4401 and 4403. They name the next step. */
+export const UNAUTHORIZED = 'Unauthorized: send connection_init first';
+export const FORBIDDEN = 'Forbidden: access token invalid or expired, or session ended. Call refreshSession or login';
 
 export const INBOX = `
   subscription Inbox($after: String) {

@@ -74,11 +74,9 @@ fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> R
     let until = from.signals_until.max(now) + interval;
     let ahead = until - now - TimeDelta::seconds(1) * BURST;
     match ahead.to_std() {
-        Ok(wait) if !wait.is_zero() => Err(Error::RateLimited(
-            "CALL_SIGNALS_PER_SECOND",
-            wait,
-            "This device sends too many signals. Try again in a moment.",
-        )),
+        Ok(wait) if !wait.is_zero() => {
+            Err(Error::RateLimited("CALL_SIGNALS_PER_SECOND", wait, "This device sends too many signals."))
+        }
         _ => Ok(until),
     }
 }
@@ -86,12 +84,12 @@ fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> R
 /// Checks that a device has room for one more waiting signal. Returns RATE_LIMITED if the device has no room.
 fn check_space(waiting: Waiting, content: &Content, settings: &CallSettings) -> Result<()> {
     if waiting.count >= settings.call_max_pending_signals {
-        let full = "Too many signals wait for that device. Try again in a moment.";
+        let full = "Too many signals wait for that device.";
         return Err(Error::RateLimited("CALL_MAX_PENDING_SIGNALS", FULL_WAIT, full));
     }
     let bytes = usize::try_from(waiting.bytes).unwrap_or(usize::MAX).saturating_add(content.bytes());
     if bytes > settings.call_max_pending_bytes {
-        let full = "The signals that wait for that device are too large together. Try again in a moment.";
+        let full = "The signals that wait for that device are too large together.";
         return Err(Error::RateLimited("CALL_MAX_PENDING_BYTES", FULL_WAIT, full));
     }
     Ok(())

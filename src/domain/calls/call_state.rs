@@ -21,7 +21,7 @@ use crate::store::messaging::messages::SystemEventKind;
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
 /// Error for a call that does not exist, and for a call that the viewer has no permission to see.
-pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
+pub(super) const NO_CALL: Error = Error::NotFound("No such call. `viewer.call` is the call that you are in.");
 
 /// A call that only this transaction can change, because the transaction has locked the conversation.
 pub(super) struct LockedCall {
@@ -98,7 +98,7 @@ impl LockedCall {
         }
         let limit = core.settings.call_joins_per_minute;
         if let Some(wait) = call_participants::next_join(tx.conn(), viewer.user, limit, MINUTE).await? {
-            return Err(Error::RateLimited("CALL_JOINS_PER_MINUTE", wait, "You join too many calls. Try again later."));
+            return Err(Error::RateLimited("CALL_JOINS_PER_MINUTE", wait, "You join too many calls."));
         }
         let own = self.enter(tx, core, viewer, path).await?;
         calls::stop_ringing(tx.conn(), self.call.id, viewer.user).await?;

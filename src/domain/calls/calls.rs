@@ -153,9 +153,7 @@ impl Calls<'_> {
         let limit = self.core.settings.call_starts_per_minute;
         match calls::next_start(tx.conn(), caller, limit, MINUTE).await? {
             None => Ok(()),
-            Some(wait) => {
-                Err(Error::RateLimited("CALL_STARTS_PER_MINUTE", wait, "You start too many calls. Try again later."))
-            }
+            Some(wait) => Err(Error::RateLimited("CALL_STARTS_PER_MINUTE", wait, "You start too many calls.")),
         }
     }
 

@@ -76,7 +76,7 @@ impl Conversations<'_> {
             return Ok(conversation);
         }
         if users::existing(&mut connection, &[other]).await?.is_empty() {
-            return Err(Error::NotFound("No such user."));
+            return Err(Error::NotFound("No such user. `searchUsers` finds users."));
         }
         drop(connection);
         self.core.base.check_rate(Rate::DirectConversations, viewer, 1)?;

@@ -45,7 +45,9 @@ impl Group {
 
     /// Returns the role of a participant. Returns NOT_FOUND if the user is not a participant.
     pub(super) async fn role_of(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<ParticipantRole> {
-        role_of(tx, self.conversation.id, user).await?.ok_or(Error::NotFound("No such participant."))
+        role_of(tx, self.conversation.id, user)
+            .await?
+            .ok_or(Error::NotFound("No such participant. `conversation.participants` lists them."))
     }
 
     /// Adds users who are not participants yet. For the new participants, earlier messages count as read. If the group

@@ -26,7 +26,7 @@ use crate::store::messaging::messages::SystemEventKind;
 const CODE_BYTES: usize = 18;
 
 /// Error for every code that the viewer cannot use: unknown, revoked, expired, used up, or not allowed for the viewer.
-const NO_INVITE: Error = Error::NotFound("No such invite.");
+const NO_INVITE: Error = Error::NotFound("No such invite, or it is revoked, expired or used up. Ask for a new one.");
 
 pub struct Invites<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,

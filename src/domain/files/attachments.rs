@@ -131,7 +131,7 @@ impl LockedAttachments {
                     violations.push((index, "This file is not completely uploaded."));
                 }
                 Some((AttachmentState::Rejected, _)) => violations.push((index, "This file was rejected.")),
-                None => violations.push((index, "No such attachment.")),
+                None => violations.push((index, "No such attachment. Upload the file again.")),
             }
         }
         if !violations.is_empty() {

@@ -39,7 +39,7 @@ pub(in crate::domain) async fn show_square(tx: &mut Transaction<'_>, id: Attachm
 }
 
 fn check(row: Option<Attachment>) -> Result<Attachment> {
-    let row = row.ok_or_else(|| Error::invalid(PATH, "No such attachment."))?;
+    let row = row.ok_or_else(|| Error::invalid(PATH, "No such attachment. Upload the file again."))?;
     if (row.state, row.kind) == (AttachmentState::Ready, AttachmentKind::Image) {
         Ok(row)
     } else {

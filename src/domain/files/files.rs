@@ -322,12 +322,12 @@ pub(super) fn too_large(kind: AttachmentKind, allowed: i64) -> String {
 fn pool_refused(refusal: PoolRefusal) -> Error {
     match refusal {
         PoolRefusal::QueueFull => Error::Overloaded("Too many files wait to be inspected. Try again in a moment."),
-        PoolRefusal::ShareFull => Error::RateLimited(
-            "MEDIA_QUEUE_SHARE",
-            RETRY_AFTER,
-            "Too many of your files wait to be inspected. Try again in a moment.",
-        ),
-        PoolRefusal::Gone => Error::Overloaded("The client disconnected before the file was inspected."),
+        PoolRefusal::ShareFull => {
+            Error::RateLimited("MEDIA_QUEUE_SHARE", RETRY_AFTER, "Too many of your files wait to be inspected.")
+        }
+        PoolRefusal::Gone => {
+            Error::Overloaded("The client disconnected before the file was inspected. Call `completeUpload` again.")
+        }
     }
 }
 

@@ -42,7 +42,7 @@ const MAX_COMPLETION_WAIT: Duration = Duration::from_secs(20);
 /// Poll interval of a request that waits while another request examines the upload.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-const NO_ATTACHMENT: Error = Error::NotFound("No such attachment.");
+const NO_ATTACHMENT: Error = Error::NotFound("No such attachment. Upload the file again.");
 
 pub struct Uploads<'a> {
     pub(in crate::domain) core: &'a Arc<FilesCore>,

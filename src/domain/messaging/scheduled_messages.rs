@@ -67,7 +67,8 @@ impl ScheduledMessages<'_> {
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let conversation = scheduled_messages::cancel(tx.conn(), viewer.user, id).await?;
-            let conversation = conversation.ok_or(Error::NotFound("No such scheduled message."))?;
+            let conversation =
+                conversation.ok_or(Error::NotFound("No such scheduled message. It may have been sent."))?;
             tx.record(Change::MembershipUpdated { user: viewer.user, conversation });
             Ok(())
         })

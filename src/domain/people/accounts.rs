@@ -24,7 +24,8 @@ use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User, UserChanges};
 
 /// Error for both an unknown account and a wrong password, so that clients cannot find out which accounts exist.
-pub(in crate::domain) const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
+pub(in crate::domain) const WRONG_CREDENTIALS: Error =
+    Error::Unauthenticated("The name or the password is wrong. Check both, or call `register` for a new account.");
 
 pub struct Accounts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -212,13 +213,13 @@ impl Accounts<'_> {
 /// Returns UNAVAILABLE if the client has disconnected. Operations with a password call this before they do any work.
 pub(in crate::domain) fn check_connected(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
-        return Err(Error::Overloaded("The client disconnected before the operation began."));
+        return Err(Error::Overloaded("The client disconnected before the operation began. Try again."));
     }
     Ok(())
 }
 
 pub(in crate::domain) fn wrong_password(path: &str) -> Error {
-    Error::invalid(path, "This is not the current password.")
+    Error::invalid(path, "This is not the current password. Send the password with which you sign in.")
 }
 
 /// Maps a violation of the unique index on usernames to CONFLICT. Usernames are public, so the error may reveal that a
@@ -229,7 +230,10 @@ fn username_conflict(error: Diesel) -> Error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
             if details.constraint_name() == Some("users_username_key") =>
         {
-            Error::Conflict(Violation::new("username", "This username is taken."))
+            Error::Conflict(Violation::new(
+                "username",
+                "This username is taken. Choose another, or call `login` if it is yours.",
+            ))
         }
         _ => error.into(),
     }

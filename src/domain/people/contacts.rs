@@ -16,8 +16,8 @@ use crate::store::people::blocks;
 use crate::store::people::contacts::{self, ContactRequest, Direction, Related};
 use crate::store::people::users::{self, User};
 
-const NO_REQUEST: Error = Error::NotFound("No such contact request.");
-const NO_USER: Error = Error::NotFound("No such user.");
+const NO_REQUEST: Error = Error::NotFound("No such contact request. `viewer.contactRequests` lists yours.");
+const NO_USER: Error = Error::NotFound("No such user. `searchUsers` finds users.");
 
 pub struct Contacts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,

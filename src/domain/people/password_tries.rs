@@ -17,7 +17,7 @@ use crate::limiter::{Guard, Key};
 use crate::store::people::sessions;
 use crate::store::people::users::User;
 
-const TOO_MANY: &str = "There were too many wrong passwords. Wait before the next try.";
+const TOO_MANY: &str = "There were too many wrong passwords.";
 
 /// The account for which a client has sent a password.
 #[derive(Clone, Copy)]

@@ -127,16 +127,15 @@ impl Passwords {
 }
 
 /// Error for a client that has disconnected. The client does not receive the error.
-const CLIENT_DISCONNECTED: Error = Error::Overloaded("The client disconnected before the password was checked.");
+const CLIENT_DISCONNECTED: Error =
+    Error::Overloaded("The client disconnected before the password was checked. Try again.");
 
 fn refused(refusal: Refusal) -> Error {
     match refusal {
         Refusal::QueueFull => Error::Overloaded("Too many users are signing in. Try again in a moment."),
-        Refusal::ShareFull => Error::RateLimited(
-            "PASSWORD_QUEUE_SHARE",
-            RETRY_AFTER,
-            "Too many of your passwords wait to be checked. Try again in a moment.",
-        ),
+        Refusal::ShareFull => {
+            Error::RateLimited("PASSWORD_QUEUE_SHARE", RETRY_AFTER, "Too many of your passwords wait to be checked.")
+        }
         Refusal::Gone => CLIENT_DISCONNECTED,
     }
 }

@@ -16,7 +16,10 @@ use crate::store::people::sessions::{self, RefreshToken, Revoke, Session};
 
 /// Maximum size of a refresh token in bytes. A longer text is not checked. Tokens of this server have 55 bytes.
 const MAX_REFRESH_TOKEN: usize = 128;
-const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
+const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
+const NO_REFRESH: Error = Error::Unauthenticated(
+    "The refresh token is unknown, expired or already used, or its session has ended. Call `login` to sign in again.",
+);
 
 pub struct Sessions<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -59,7 +62,9 @@ impl Sessions<'_> {
     /// session has ended.
     pub fn read_token(&self, access_token: &str) -> Result<Viewer> {
         let viewer = self.core.tokens.verify(access_token, self.core.base.now());
-        viewer.ok_or(Error::Unauthenticated("The access token is wrong or has expired."))
+        viewer.ok_or(Error::Unauthenticated(
+            "The access token is invalid or has expired. Call `refreshSession` with the refresh token, or `login`.",
+        ))
     }
 
     /// Returns UNAUTHENTICATED if the viewer's session has ended. A node queries Postgres once per session. After that,
@@ -84,12 +89,12 @@ impl Sessions<'_> {
     pub async fn refresh(&self, refresh_token: &str, ip_address: Option<ClientAddress>) -> Result<SignedIn> {
         // The time for hashing a text grows with its length.
         if refresh_token.len() > MAX_REFRESH_TOKEN {
-            return Err(ENDED);
+            return Err(NO_REFRESH);
         }
         let log = &self.core.base.log;
         let pair = log.transaction(async |tx| self.rotate(tx, refresh_token, ip_address).await).await?;
         // The transaction returns None instead of an error, so that a revocation of the session is committed.
-        pair.ok_or(ENDED)
+        pair.ok_or(NO_REFRESH)
     }
 
     /// Reads the live sessions of the viewer, the last used session first.
@@ -100,7 +105,11 @@ impl Sessions<'_> {
     pub async fn revoke(&self, viewer: Viewer, id: SessionId) -> Result<()> {
         let (log, which) = (&self.core.base.log, Revoke::One(id));
         let revoked = log.transaction(async |tx| self.revoke_sessions(tx, viewer.user, which).await).await?;
-        if revoked.is_empty() { Err(Error::NotFound("No such session.")) } else { Ok(()) }
+        if revoked.is_empty() {
+            Err(Error::NotFound("No such session. `viewer.sessions` lists your sessions."))
+        } else {
+            Ok(())
+        }
     }
 
     pub async fn revoke_others(&self, viewer: Viewer) -> Result<Vec<SessionId>> {

@@ -62,7 +62,8 @@ impl Users<'_> {
 pub(in crate::domain) async fn check_existing(conn: &mut Connection, ids: &[UserId], path: &str) -> Result<()> {
     let existing: HashSet<UserId> = users::existing(conn, ids).await?.into_iter().collect();
     let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));
-    let violations: Vec<_> =
-        missing.map(|(index, _)| Violation::new(format!("{path}.{index}"), "No such user.")).collect();
+    let violations: Vec<_> = missing
+        .map(|(index, _)| Violation::new(format!("{path}.{index}"), "No such user. `searchUsers` finds users."))
+        .collect();
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }

@@ -172,7 +172,8 @@ fn users_page(first: Option<i32>, after: Option<&str>) -> Result<Forward<(chrono
 impl Viewer {
     pub(in crate::graphql) async fn load(ctx: &Context<'_>, identity: Identity) -> Result<Self> {
         let row = ctx.app().users().get(identity.user).await?;
-        let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+        let row =
+            row.ok_or(Error::Unauthenticated("This account no longer exists. Call `register` to create another."))?;
         Ok(Self { identity, row })
     }
 }

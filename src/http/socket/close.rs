@@ -52,14 +52,16 @@ impl Close {
     pub(super) const TRY_AGAIN: Self = Self::new(1013, "Try Again Later");
     // Codes of graphql-transport-ws.
     pub(super) const INVALID_MESSAGE: Self = Self::new(4400, "Invalid message");
-    pub(super) const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
-    pub(super) const FORBIDDEN: Self = Self::new(4403, "Forbidden");
+    pub(super) const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized: send connection_init first");
+    pub(super) const FORBIDDEN: Self =
+        Self::new(4403, "Forbidden: access token invalid or expired, or session ended. Call refreshSession or login");
     pub(super) const SUBPROTOCOL_NOT_ACCEPTABLE: Self = Self::new(4406, "Subprotocol not acceptable");
     pub(super) const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
     pub(super) const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
     // Codes of Parlance.
-    pub(super) const TOO_MANY_SOCKETS: Self = Self::new(4410, "Too many sockets of this user");
-    pub(super) const ANONYMOUS_IDLE: Self = Self::new(4411, "No user signed in, and no operation ran");
+    pub(super) const TOO_MANY_SOCKETS: Self = Self::new(4410, "Too many sockets of this user. Close others first");
+    pub(super) const ANONYMOUS_IDLE: Self =
+        Self::new(4411, "No user signed in, and no operation ran. Reconnect with an access token");
     pub(super) const MESSAGE_TIMEOUT: Self = Self::new(4412, "Message not complete in time");
 
     const fn new(code: u16, reason: &'static str) -> Self {

@@ -372,7 +372,7 @@ impl Connection {
         let settings = &self.server.config.socket;
         let max = settings.socket_max_operations;
         if self.operations.len() >= max {
-            let message = format!("A socket may run at most {max} operations at the same time.");
+            let message = format!("A socket may run at most {max} operations at the same time. Complete others.");
             return Err(Error::limited("SOCKET_MAX_OPERATIONS", Duration::from_secs(1), message));
         }
         self.client.admit_request(&self.server)?;
