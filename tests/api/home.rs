@@ -45,8 +45,8 @@ async fn each_link_of_the_start_page_works() {
 async fn the_start_page_links_only_to_what_the_server_serves() {
     for (flag, gone) in [
         ("--explorers=false", &["graphiql", "playground"][..]),
-        ("--metrics=false", &["metrics"]),
-        ("--introspection=false", &["schema.graphql"]),
+        ("--metrics=false", &["metrics"][..]),
+        ("--introspection=false", &["schema.graphql"][..]),
     ] {
         let node = Node::build().flag(flag).start_alone().await;
         let text = page(&node).await;
