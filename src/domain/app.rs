@@ -143,7 +143,7 @@ impl App {
             tokens,
             registration: config.registration.registration,
         });
-        let messaging = Arc::new(MessagingCore { base: base.clone(), writers, scheduler });
+        let messaging = Arc::new(MessagingCore { base: base.clone(), live: live.clone(), writers, scheduler });
         let calls = Arc::new(CallsCore {
             base: base.clone(),
             settings: call_settings,

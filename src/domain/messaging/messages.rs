@@ -33,7 +33,7 @@ pub struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// Stores the message and returns the stored message. If the sender has already used the clientId in this
+    /// Stores the message, ends the typing of the sender, and returns the stored message. If the sender has already used the clientId in this
     /// conversation, stores nothing and returns the earlier message.
     pub async fn send(&self, viewer: Viewer, mut message: NewMessage) -> Result<Message> {
         let mut check = Check::default();
@@ -53,7 +53,11 @@ impl Messages<'_> {
         if let Err(limited) = self.core.base.check_rate(Rate::Messages, viewer, 1) {
             return self.stored(viewer, &message).await?.ok_or(limited);
         }
-        self.core.writers.send(Outgoing { sender: viewer.user, message }).await
+        let conversation = message.conversation;
+        let sent = self.core.writers.send(Outgoing { sender: viewer.user, message }).await?;
+        // Clients show the message instead of the typing, so the typing does not wait for its timeout.
+        self.core.live.set_typing(conversation, viewer.user, false);
+        Ok(sent)
     }
 
     /// Returns the message that the viewer has already stored with this clientId in this conversation. `send` uses this

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, wait_for_last_seen};
@@ -22,6 +22,7 @@ macro_rules! over_each_way {
 
 over_each_way! {
     typing_is_shown_to_other_participants_and_expires
+    typing_ends_with_the_message_on_every_node
     subscribers_receive_presence_changes
     users_without_permission_to_see_presence_see_offline_at_once
     a_reconnect_within_the_grace_period_does_not_change_presence
@@ -68,6 +69,40 @@ async fn typing_is_shown_to_other_participants_and_expires(way: Way) {
     // Users do not receive events of their own typing, so the first event belongs to the other user.
     set_typing(&bob, &conversation, true).await.data();
     assert_eq!(own.next().await["user"]["id"], bob.id.as_str());
+}
+
+async fn typing_ends_with_the_message_on_every_node(way: Way) {
+    let Nodes { one, two, database: _database, .. } = way.nodes([60, 1, 8]).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut here = Listener::typing(&bob.on(&one), &conversation).await;
+    let mut there = Listener::typing(&bob, &conversation).await;
+    let mut inbox = Listener::inbox(&bob).await;
+    for (typing_at, sending_at) in [(&one, &one), (&one, &two), (&two, &one)] {
+        set_typing(&ada.on(typing_at), &conversation, true).await.data();
+        for listener in [&mut here, &mut there] {
+            assert_eq!(listener.next().await["typing"], true);
+        }
+        assert_eq!(inbox.next().await["typing"], true);
+        ada.on(sending_at).send(&conversation, "It is written.").await;
+        for listener in [&mut here, &mut there] {
+            assert_eq!(within(PATIENCE, "the end of the typing", listener.next()).await["typing"], false);
+        }
+        // The message and the end of the typing reach the inbox in either order.
+        let events = [inbox.next().await, inbox.next().await];
+        for (kind, typing) in [("MessageAdded", Value::Null), ("TypingChanged", json!(false))] {
+            let is_expected = |event: &Value| event["__typename"] == kind && event["typing"] == typing;
+            assert!(events.iter().any(is_expected), "{events:?}");
+        }
+    }
+    // A message of another participant does not end the typing.
+    set_typing(&ada, &conversation, true).await.data();
+    assert_eq!(there.next().await["typing"], true);
+    bob.send(&conversation, "I am faster.").await;
+    there.expect_no_event().await;
+    // A message that is refused does not end the typing.
+    assert_eq!(ada.try_send(&conversation, "", None).await.code(), "BAD_USER_INPUT");
+    there.expect_no_event().await;
 }
 
 async fn subscribers_receive_presence_changes(way: Way) {
