@@ -1,5 +1,7 @@
 //! Validation and normalisation of the text that users enter.
 
+use chrono::{DateTime, Datelike as _, Utc};
+
 use super::error::{Error, Result, Violation};
 
 const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
@@ -15,6 +17,8 @@ const MAX_FILE_NAME: usize = 255;
 const MAX_CONTENT_TYPE: usize = 255;
 /// Size of a SHA-256 hash in bytes. As text, each byte has two hexadecimal digits.
 const SHA256: usize = 32;
+/// Allowed years of a time. The years of RFC 3339 have four digits.
+const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 /// Allowed number of seconds after which a message expires: at most 365 days.
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// Maximum size of an e-mail address in bytes. RFC 5321, section 4.5.3.1.3, allows 256 including two angle brackets.
@@ -216,6 +220,14 @@ impl Check {
             self.fail("sha256", format!("A SHA-256 must have {} hexadecimal digits.", 2 * SHA256));
             Vec::new()
         })
+    }
+
+    /// Checks that RFC 3339 can write the time: its year in UTC must have four digits. A time that a client sends with
+    /// another offset can be in an earlier or later year.
+    pub(super) fn time(&mut self, path: &str, time: DateTime<Utc>) {
+        if !YEARS.contains(&time.year()) {
+            self.fail(path, "A time must be from 0000-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.");
+        }
     }
 
     pub(super) fn expires_in(&mut self, seconds: i32) {

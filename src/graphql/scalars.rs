@@ -12,15 +12,14 @@ use crate::ids::InvalidId;
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
 /// Date and time as in RFC 3339, such as 2026-11-20T09:30:00.123456Z. Values in responses are in UTC and have
-/// microseconds.
+/// microseconds. A time in an input must be in the years 0000 to 9999, also in UTC.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
-            Value::String(text) => match chrono::DateTime::parse_from_rfc3339(text) {
-                Ok(time) => Ok(Self(time.to_utc())),
-                Err(_) => Err(InputValueError::custom("not a date and time of RFC 3339")),
-            },
+            Value::String(text) => {
+                parse_time(text).map(Self).ok_or_else(|| InputValueError::custom("not a date and time of RFC 3339"))
+            }
             _ => Err(InputValueError::expected_type(value)),
         }
     }
@@ -28,6 +27,13 @@ impl ScalarType for DateTime {
     fn to_value(&self) -> Value {
         Value::String(self.0.to_rfc3339_opts(SecondsFormat::Micros, true))
     }
+}
+
+/// Parses a date and time of RFC 3339, and rounds it down to microseconds, as Postgres stores it. A leap second is the
+/// first second of the next minute.
+fn parse_time(text: &str) -> Option<chrono::DateTime<Utc>> {
+    let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    chrono::DateTime::from_timestamp_micros(time.timestamp_micros())
 }
 
 impl From<chrono::DateTime<Utc>> for DateTime {

@@ -135,6 +135,49 @@ async fn cursors_with_out_of_range_values_cause_no_internal_error() {
     }
 }
 
+/// A later time, or the same time with another offset, is in a year that RFC 3339 cannot write.
+#[tokio::test]
+async fn times_outside_of_the_years_0_to_9999_are_bad_user_input() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Times", &[]).await;
+    let invite = "mutation ($id: ID!, $at: DateTime!) { createInvite(input: {conversationId: $id, expiresAt: $at}) {
+        invite { expiresAt }
+    } }";
+    let mute = "mutation ($id: ID!, $at: DateTime!) { updateMembership(input: {conversationId: $id, mutedUntil: $at}) {
+        conversation { viewerMembership { mutedUntil } }
+    } }";
+    let schedule = "mutation ($id: ID!, $at: DateTime!) {
+        scheduleMessage(input: {conversationId: $id, body: \"x\", sendAt: $at}) { scheduledMessage { id } }
+    }";
+    for time in [
+        "9999-12-31T23:59:59-12:00",
+        "9999-12-31T23:59:59.999999-00:01",
+        "9999-12-31T23:59:60Z",
+        "9999-12-31T22:59:60-01:00",
+    ] {
+        for (query, path) in [(invite, "expiresAt"), (mute, "mutedUntil"), (schedule, "sendAt")] {
+            assert_bad(&ada.call(query, json!({"id": group, "at": time})).await, path);
+            let literal = query.replace(", $at: DateTime!", "").replace("$at", &format!("\"{time}\""));
+            assert_bad(&ada.call(&literal, json!({"id": group})).await, path);
+        }
+    }
+    assert_bad(&ada.call(mute, json!({"id": group, "at": "0000-01-01T00:00:00+00:01"})).await, "mutedUntil");
+    for time in ["+10000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "2026-02-30T00:00:00Z"] {
+        let answer = ada.call(mute, json!({"id": group, "at": time})).await;
+        assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED", "{time}: {:#}", answer.body);
+    }
+    for (time, returned) in [
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z"),
+        ("9999-12-31T12:00:00-11:59", "9999-12-31T23:59:00.000000Z"),
+        ("2030-06-30T23:59:60Z", "2030-07-01T00:00:00.000000Z"),
+    ] {
+        let created = ada.call(invite, json!({"id": group, "at": time})).await.data();
+        assert_eq!(created["createInvite"]["invite"]["expiresAt"], returned);
+        ada.call(mute, json!({"id": group, "at": returned})).await.data();
+    }
+}
+
 #[tokio::test]
 async fn invalid_titles_profile_fields_and_search_texts_are_bad_user_input() {
     let node = Node::start().await;

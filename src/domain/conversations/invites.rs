@@ -47,6 +47,8 @@ impl Invites<'_> {
         let mut check = Check::default();
         if new.expires_at.is_some_and(|at| at <= now) {
             check.fail("expiresAt", "The expiry of an invite must be in the future.");
+        } else if let Some(at) = new.expires_at {
+            check.time("expiresAt", at);
         }
         if new.max_uses.is_some_and(|max| max < 1) {
             check.fail("maxUses", "An invite must allow at least one use.");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::core::ConversationsCore;
 use crate::domain::error::{NO_CONVERSATION, Result};
+use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;
@@ -19,6 +20,11 @@ impl Memberships<'_> {
     /// Changes the viewer's own state in a conversation. New messages do not change this state. If the state already
     /// has all requested values, no event is recorded.
     pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
+        let mut check = Check::default();
+        if let Some(Some(at)) = changes.muted_until {
+            check.time("mutedUntil", at);
+        }
+        check.done()?;
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
