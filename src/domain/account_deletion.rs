@@ -18,7 +18,7 @@ impl App {
     pub async fn delete_account(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
         check_connected(client)?;
         let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !self.people().check_password(Account::Known(&user), password, client).await? {
+        if !self.people().check_password(Account::Known(&user), password, client).await?.is_right() {
             return Err(wrong_password("password"));
         }
         self.log().transaction(async |tx| self.delete_user(tx, &user).await).await

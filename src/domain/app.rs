@@ -46,6 +46,7 @@ use super::people::privacy::Privacy;
 use super::people::sessions::Sessions;
 use super::people::tokens::{KeyError, Tokens};
 use super::people::users::Users;
+use super::phone;
 use super::tasks::Tasks;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -130,6 +131,7 @@ impl App {
         let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let files = Arc::new(Files::new(blobs, config));
         tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
+        tokio::task::spawn_blocking(phone::load_rules);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let base = Base { database, log, clock, random, limits: Arc::new(config.limits.clone()), limiter, metrics };

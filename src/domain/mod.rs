@@ -16,8 +16,10 @@ mod limits;
 pub mod messaging;
 pub mod people;
 pub mod permissions;
+mod phone;
 pub mod seed;
 mod tasks;
+mod text;
 mod validate;
 mod viewer;
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Datelike as _, Utc};
 
 use super::error::{Error, Result, Violation};
+use super::{phone, text};
 
 const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
 const DISPLAY_NAME: std::ops::RangeInclusive<usize> = 1..=64;
@@ -11,7 +12,9 @@ const DEVICE_NAME: std::ops::RangeInclusive<usize> = 1..=100;
 const TITLE: std::ops::RangeInclusive<usize> = 1..=100;
 const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
-/// Maximum size of a file name in bytes, the limit of most file systems.
+/// Maximum length of a file name in characters, the limit of NTFS and APFS. A character has up to four bytes. Each byte
+/// takes three bytes in the header Content-Disposition, and five in the URL of a download, which contains the header. So
+/// the name takes at most 5,100 bytes of the URL. Proxies and S3 allow 8,192.
 const MAX_FILE_NAME: usize = 255;
 /// Maximum size of a content type in bytes. RFC 6838, section 4.2, allows 127 characters for each of its two parts.
 const MAX_CONTENT_TYPE: usize = 255;
@@ -23,10 +26,10 @@ const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// Maximum size of an e-mail address in bytes. RFC 5321, section 4.5.3.1.3, allows 256 including two angle brackets.
 const MAX_EMAIL: usize = 254;
-/// Allowed number of digits of a phone number. ITU-T E.164 allows at most 15, including the country code.
-const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 /// Allowed length of a password in characters. A longer password takes longer to process and is not safer.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
+/// Maximum number of characters into which Unicode decomposes one character.
+const MAX_DECOMPOSED: usize = 4;
 /// Minimum strength of a password: an attacker needs at least about 10^6 guesses. zxcvbn describes this score as
 /// protection from unthrottled online attacks.
 const MIN_PASSWORD_SCORE: zxcvbn::Score = zxcvbn::Score::Two;
@@ -40,7 +43,7 @@ pub(super) const NO_BODY: &str = "A message needs a body.";
 
 /// Converts a username, e-mail address or phone number to the form in which it is stored.
 pub(super) fn identifier(text: &str) -> String {
-    if text.trim().starts_with('+') { phone_digits(text) } else { text.trim().to_lowercase() }
+    phone::e164(text).unwrap_or_else(|| text.trim().to_lowercase())
 }
 
 /// Same as `identifier`, but returns None if the text is neither an e-mail address nor a phone number.
@@ -53,12 +56,6 @@ pub(super) fn contact_point(text: &str) -> Option<String> {
 pub(super) fn is_username(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
     USERNAME.contains(&name.len()) && name.chars().all(allowed)
-}
-
-/// Removes spaces, hyphens and brackets from a phone number. Phone numbers are stored in the form of E.164, without
-/// these characters.
-fn phone_digits(text: &str) -> String {
-    text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect()
 }
 
 /// Whether an attacker needs many guesses for the password. `known` are words that an attacker tries first. Takes tens
@@ -113,25 +110,28 @@ impl Check {
         email
     }
 
+    /// Checks a phone number. Returns it in the form of E.164.
     pub(super) fn phone(&mut self, text: &str) -> String {
-        let phone = phone_digits(text);
-        let digits = phone.strip_prefix('+').unwrap_or_default();
-        let is_valid = PHONE_DIGITS.contains(&digits.len())
-            && digits.chars().all(|c| c.is_ascii_digit())
-            && !digits.starts_with('0');
-        if !is_valid {
+        phone::e164(text).unwrap_or_else(|| {
             self.fail("phone", "A phone number must begin with + and its country code, such as +4915112345678.");
-        }
-        phone
+            String::new()
+        })
     }
 
-    /// Checks the length of a new password in the input field `path`. `Passwords::hash_new` checks its strength later,
-    /// on a thread on which blocking is allowed.
-    pub(super) fn password(&mut self, path: &str, password: &str) {
-        if !PASSWORD.contains(&password.chars().count()) {
-            let (min, max) = PASSWORD.into_inner();
-            self.fail(path, format!("A password must have {min} to {max} characters."));
+    /// Checks the length of a new password in the input field `path`. Returns the form of the password that is hashed.
+    /// `Passwords::hash_new` checks its strength later, on a thread on which blocking is allowed.
+    pub(super) fn password(&mut self, path: &str, password: &str) -> String {
+        let (min, max) = PASSWORD.into_inner();
+        // A longer text is longer than `max` in the form that is hashed, too. It is refused before it is converted.
+        let opaque = if password.chars().count() > MAX_DECOMPOSED * max { None } else { Some(text::opaque(password)) };
+        match opaque {
+            Some(opaque) if opaque.contains(char::is_control) => {
+                self.fail(path, "A password cannot contain line breaks or control characters.");
+            }
+            Some(opaque) if PASSWORD.contains(&opaque.chars().count()) => return opaque,
+            _ => self.fail(path, format!("A password must have {min} to {max} characters.")),
         }
+        String::new()
     }
 
     pub(super) fn display_name(&mut self, text: &str) -> String {
@@ -162,17 +162,17 @@ impl Check {
         }
     }
 
-    /// Checks the body of a message, which is stored exactly as sent. The body must not be blank, have more than `max`
-    /// characters, or contain NUL.
+    /// Checks the body of a message, which is stored exactly as sent. The body must show something, have at most `max`
+    /// characters, and not contain NUL.
     pub(super) fn body(&mut self, text: &str, max: usize) {
-        if text.trim().is_empty() {
+        if text::is_invisible(text) {
             self.fail("body", NO_BODY);
         } else {
             self.caption(text, max);
         }
     }
 
-    /// Same as `body`, but the text may be blank, because the message has attachments.
+    /// Same as `body`, but the text may show nothing, because the message has attachments.
     pub(super) fn caption(&mut self, text: &str, max: usize) {
         if text.chars().count() > max {
             self.fail("body", format!("A message can have at most {max} characters."));
@@ -184,15 +184,13 @@ impl Check {
     /// Checks a file name. Removes a path before the name, so that the name cannot refer to another directory.
     pub(super) fn file_name(&mut self, text: &str) -> String {
         let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
-        // Characters that change the direction of text can hide the real end of a name, such as `.exe`.
-        let changes_direction = |c: char| matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-        let is_hidden = |c: char| c.is_control() || changes_direction(c);
-        if name.is_empty() || name == "." || name == ".." {
+        if name == "." || name == ".." || text::is_invisible(name) {
             self.fail("fileName", "A file needs a name.");
-        } else if name.len() > MAX_FILE_NAME {
-            self.fail("fileName", format!("A file name can have at most {MAX_FILE_NAME} bytes."));
-        } else if text.contains(is_hidden) {
-            self.fail("fileName", "A file name cannot contain control characters.");
+        } else if name.chars().count() > MAX_FILE_NAME {
+            self.fail("fileName", format!("A file name can have at most {MAX_FILE_NAME} characters."));
+        } else {
+            // Checks the path, too, because it is not shown anywhere and no client sends such a path.
+            self.single_line("fileName", "A file name", text);
         }
         name.to_owned()
     }
@@ -251,17 +249,33 @@ impl Check {
         }
     }
 
-    /// Same as `text`, but the text must not contain line breaks or other control characters.
+    /// Same as `text`, but the text must be a single line that shows something.
     fn line(&mut self, path: &str, what: &str, text: &str, length: std::ops::RangeInclusive<usize>) -> String {
-        if text.trim().contains(char::is_control) {
-            self.fail(path, format!("{what} cannot contain line breaks or control characters."));
-            return text.to_owned();
+        let line = text.trim_matches(|c: char| c.is_whitespace() && !text::is_separator(c));
+        if line.is_empty() || self.single_line(path, what, line) {
+            return self.text(path, what, line, length);
         }
-        self.text(path, what, text, length)
+        line.to_owned()
     }
 
+    /// Adds a violation if the text has line breaks, control characters, or characters that change the direction of the
+    /// text around it. Returns whether the text has none of these.
+    fn single_line(&mut self, path: &str, what: &str, text: &str) -> bool {
+        if text.contains(|c: char| c.is_control() || text::is_separator(c)) {
+            self.fail(path, format!("{what} cannot contain line breaks or control characters."));
+        } else if text.contains(text::changes_direction) {
+            self.fail(path, format!("{what} cannot contain characters that change the direction of text."));
+        } else if text::is_invisible(text) {
+            self.fail(path, format!("{what} must have a character that can be seen."));
+        } else {
+            return true;
+        }
+        false
+    }
+
+    /// Removes spaces at both ends. A text that shows nothing counts as empty.
     fn text(&mut self, path: &str, what: &str, text: &str, length: std::ops::RangeInclusive<usize>) -> String {
-        let text = text.trim().to_owned();
+        let text = if text::is_invisible(text) { "" } else { text.trim() }.to_owned();
         if !length.contains(&text.chars().count()) {
             self.fail(path, format!("{what} must have {} to {} characters.", length.start(), length.end()));
         } else if text.contains('\0') {

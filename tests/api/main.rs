@@ -53,4 +53,5 @@ mod strangers;
 mod subscription_budget;
 mod subscriptions;
 mod support;
+mod texts;
 mod watchdog;

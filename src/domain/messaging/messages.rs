@@ -10,6 +10,7 @@ use super::mentions;
 use super::new_message::NewMessage;
 use crate::domain::error::{Error, NO_MESSAGE, Result, Violation};
 use crate::domain::files::attachments::MAX_ATTACHMENTS;
+use crate::domain::text::is_invisible;
 use crate::domain::validate::{Check, NO_BODY};
 use crate::domain::viewer::Viewer;
 use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
@@ -129,7 +130,7 @@ impl Messages<'_> {
         check.caption(&body, self.core.base.limits.max_message_length);
         check.done()?;
         self.core.base.check_rate(Rate::Edits, viewer, 1)?;
-        let body = Some(body).filter(|body| !body.trim().is_empty());
+        let body = Some(body).filter(|body| !is_invisible(body));
         let base = &self.core.base;
         let log = &base.log;
         log.transaction(async |tx| {
@@ -281,7 +282,7 @@ pub(super) fn check_content(check: &mut Check, body: &mut String, attachments: &
         check.body(body, max);
     } else {
         check.caption(body, max);
-        if body.trim().is_empty() {
+        if is_invisible(body) {
             body.clear();
         }
     }

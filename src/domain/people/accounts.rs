@@ -6,7 +6,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::core::PeopleCore;
 use super::password_tries::Account;
-use super::passwords::NewPassword;
+use super::passwords::{Comparison, NewPassword};
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::users::Users;
@@ -26,6 +26,10 @@ use crate::store::people::users::{self, User, UserChanges};
 /// Error for both an unknown account and a wrong password, so that clients cannot find out which accounts exist.
 pub(in crate::domain) const WRONG_CREDENTIALS: Error =
     Error::Unauthenticated("The name or the password is wrong. Check both, or call `register` for a new account.");
+
+/// Number of times that a login compares the password. A second time is necessary if a concurrent login has renewed an
+/// old hash.
+const LOGIN_TRIES: usize = 2;
 
 pub struct Accounts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -64,13 +68,13 @@ impl Accounts<'_> {
         let phone = registration.phone.map(|text| check.phone(&text));
         let display_name = registration.display_name.map_or_else(|| username.clone(), |text| check.display_name(&text));
         let device = device.checked(&mut check);
-        check.password("password", &registration.password);
+        let password = check.password("password", &registration.password);
         check.done()?;
         if let Some(network) = client.network {
             self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1)?;
         }
         let known_words = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
-        let new_password = NewPassword { password: registration.password, path: "password", known_words };
+        let new_password = NewPassword { password, path: "password", known_words };
         let password_hash = self.core.passwords.hash_new(new_password, client).await?;
 
         let now = self.core.base.now();
@@ -101,30 +105,46 @@ impl Accounts<'_> {
         let device = device.checked(&mut check);
         check.done()?;
         let identifier = validate::identifier(identifier);
+        for _ in 0..LOGIN_TRIES {
+            if let Some(signed_in) = self.try_login(&identifier, password.clone(), device.clone(), client).await? {
+                return Ok(signed_in);
+            }
+        }
+        Err(WRONG_CREDENTIALS)
+    }
+
+    /// Signs in once. Returns None if the hash of the password has changed since the password was compared with it.
+    async fn try_login(
+        &self,
+        identifier: &str,
+        password: String,
+        device: Device,
+        client: &Client,
+    ) -> Result<Option<SignedIn>> {
         let user = if identifier.contains('\0') {
             None
         } else {
-            users::by_identifier(&mut *self.core.base.connection().await?, &identifier).await?
+            users::by_identifier(&mut *self.core.base.connection().await?, identifier).await?
         };
-        let account = user.as_ref().map_or(Account::Unknown(&identifier), Account::Known);
-        let matches = self.core.check_password(account, password, client).await?;
-        match user {
-            Some(user) if matches => {
-                let log = &self.core.base.log;
-                log.transaction(async |tx| self.open_session(tx, &user, device).await).await
-            }
-            _ => Err(WRONG_CREDENTIALS),
-        }
+        let account = user.as_ref().map_or(Account::Unknown(identifier), Account::Known);
+        let comparison = self.core.check_password(account, password, client).await?;
+        let user = user.filter(|_| comparison.is_right()).ok_or(WRONG_CREDENTIALS)?;
+        let renewed = match &comparison {
+            Comparison::RightByOldHash { renewed } => Some(renewed.as_str()),
+            Comparison::Right | Comparison::Wrong => None,
+        };
+        let log = &self.core.base.log;
+        log.transaction(async |tx| self.open_session(tx, &user, renewed, device.clone()).await).await
     }
 
     /// Sets a new password and revokes all other sessions, because another person might know the old password.
     pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
         check_connected(client)?;
         let mut check = Check::default();
-        check.password("newPassword", &new);
+        let new = check.password("newPassword", &new);
         check.done()?;
         let user = Users { core: self.core }.get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !self.core.check_password(Account::Known(&user), current, client).await? {
+        if !self.core.check_password(Account::Known(&user), current, client).await?.is_right() {
             return Err(wrong_password("currentPassword"));
         }
         let known_words = vec![user.username.clone(), user.display_name.clone()];
@@ -187,12 +207,24 @@ impl Accounts<'_> {
         Ok(updated)
     }
 
-    /// Opens a session. Returns UNAUTHENTICATED if the password has changed since it was verified.
-    async fn open_session(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
-        if users::lock_password(tx.conn(), user.id).await?.as_ref() != Some(&user.password_hash) {
-            return Err(WRONG_CREDENTIALS);
+    /// Opens a session, and stores the `renewed` hash if there is one. Returns None if the hash of the password has
+    /// changed since the password was compared with it.
+    async fn open_session(
+        &self,
+        tx: &mut Transaction<'_>,
+        user: &User,
+        renewed: Option<&str>,
+        device: Device,
+    ) -> Result<Option<SignedIn>> {
+        let (id, known) = (user.id, &user.password_hash);
+        let is_current = match renewed {
+            Some(renewed) => users::replace_password(tx.conn(), id, known, renewed).await?.is_some(),
+            None => users::lock_password(tx.conn(), id).await?.as_ref() == Some(known),
+        };
+        if !is_current {
+            return Ok(None);
         }
-        Sessions { core: self.core }.open(tx, user.id, device).await
+        Sessions { core: self.core }.open(tx, id, device).await.map(Some)
     }
 
     /// Inserts the user and opens a session. Counts the use of the invite first, so that a client without a valid code

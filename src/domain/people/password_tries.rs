@@ -8,6 +8,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::core::PeopleCore;
+use super::passwords::Comparison;
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::client::Client;
 use crate::domain::error::Result;
@@ -35,22 +36,22 @@ struct PasswordTry {
 }
 
 impl PeopleCore {
-    /// Returns whether the password is that of the account. Returns RATE_LIMITED if too many attempts have failed.
+    /// Compares the password with that of the account. Returns RATE_LIMITED if too many attempts have failed.
     pub(in crate::domain) async fn check_password(
         &self,
         account: Account<'_>,
         password: String,
         client: &Client,
-    ) -> Result<bool> {
+    ) -> Result<Comparison> {
         let counted = self.count_try(account, client.network).await?;
         let hash = match account {
             Account::Known(user) => Some(user.password_hash.clone()),
             Account::Unknown(_) => None,
         };
-        let matches = self.passwords.verify(password, hash, client).await;
-        match &matches {
-            Ok(false) => {}
-            Ok(true) => {
+        let comparison = self.passwords.verify(password, hash, client).await;
+        match &comparison {
+            Ok(Comparison::Wrong) => {}
+            Ok(Comparison::Right | Comparison::RightByOldHash { .. }) => {
                 self.base.limiter.reset(Guard::Account, counted.account).await;
                 // Earlier failures of the network still count, because an attacker can also sign in to an account of
                 // their own.
@@ -62,7 +63,7 @@ impl PeopleCore {
                 self.undo_attempt(Guard::Network, counted.network).await;
             }
         }
-        matches
+        comparison
     }
 
     async fn count_try(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<PasswordTry> {

@@ -12,6 +12,7 @@ use crate::address::ClientNetwork;
 use crate::config::Auth;
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
+use crate::domain::text;
 use crate::domain::validate::is_hard_to_guess;
 use crate::error::Error as Internal;
 use crate::fair::{Bounds, Permit, Pool, Refusal};
@@ -40,6 +41,24 @@ pub(in crate::domain) struct NewPassword {
     pub known_words: Vec<String>,
 }
 
+/// Result of comparing a password with a hash.
+#[derive(Debug)]
+pub(in crate::domain) enum Comparison {
+    Wrong,
+    Right,
+    /// The password is right, and its hash is from a time before passwords were converted by `text::opaque`. `renewed`
+    /// is a hash of the converted password.
+    RightByOldHash {
+        renewed: String,
+    },
+}
+
+impl Comparison {
+    pub(in crate::domain) const fn is_right(&self) -> bool {
+        !matches!(self, Self::Wrong)
+    }
+}
+
 impl Passwords {
     pub async fn new(settings: &Auth, random: Random) -> Result<Self, Internal> {
         let params = Params::new(settings.password_memory_kib, settings.password_passes, 1, None)
@@ -63,13 +82,13 @@ impl Passwords {
         Ok(passwords)
     }
 
-    /// Hashes a password. Returns the hash as a PHC string.
+    /// Hashes a password in the form of `text::opaque`. Returns the hash as a PHC string.
     pub async fn hash(&self, password: String, client: &Client) -> Result<String> {
         let hasher = self.hasher();
-        self.run(client, move || Ok(hasher(&password)?)).await
+        self.run(client, move || Ok(hasher(&text::opaque(&password))?)).await
     }
 
-    /// Hashes a new password whose length has been checked. Returns BAD_USER_INPUT if the password is easy to guess.
+    /// Hashes a new password that `Check::password` has returned. Returns BAD_USER_INPUT if the password is easy to guess.
     pub(in crate::domain) async fn hash_new(&self, new_password: NewPassword, client: &Client) -> Result<String> {
         let (hasher, gone) = (self.hasher(), client.gone.clone());
         self.run(client, move || {
@@ -83,18 +102,30 @@ impl Passwords {
         .await
     }
 
-    /// Returns whether the password matches the hash. If `hash` is None, takes the same time and returns false.
-    pub async fn verify(&self, password: String, hash: Option<String>, client: &Client) -> Result<bool> {
+    /// Compares the password with the hash. If `hash` is None, takes the same time and returns `Wrong`.
+    ///
+    /// Compares each form in which the password may have been hashed. Almost all passwords have one form. The number of
+    /// forms depends on the password alone, so that the time of a wrong password reveals nothing about the account.
+    pub(in crate::domain) async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+        client: &Client,
+    ) -> Result<Comparison> {
         let has_hash = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
-        let argon2 = self.argon2.clone();
-        let matches = self
-            .run(client, move || {
-                let hash = PasswordHash::new(&hash).map_err(|error| Internal::PasswordHash(error.to_string()))?;
-                Ok(argon2.verify_password(password.as_bytes(), &hash).is_ok())
+        let (argon2, hasher) = (self.argon2.clone(), self.hasher());
+        self.run(client, move || {
+            let hash = PasswordHash::new(&hash).map_err(|error| Internal::PasswordHash(error.to_string()))?;
+            let forms = text::hashed_forms(password);
+            let matching = forms.iter().position(|form| argon2.verify_password(form.as_bytes(), &hash).is_ok());
+            Ok(match matching {
+                Some(0) if has_hash => Comparison::Right,
+                Some(_) if has_hash => Comparison::RightByOldHash { renewed: hasher(&forms[0])? },
+                _ => Comparison::Wrong,
             })
-            .await?;
-        Ok(matches && has_hash)
+        })
+        .await
     }
 
     /// Returns the number of running jobs and the number of waiting jobs.

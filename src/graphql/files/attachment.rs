@@ -55,7 +55,7 @@ impl Attachment {
         self.0.state.into()
     }
 
-    /// Name of the file without a path, at most 255 bytes.
+    /// Name of the file without a path, at most 255 characters.
     async fn file_name(&self) -> &str {
         &self.0.file_name
     }

@@ -37,7 +37,7 @@ pub struct UploadPart {
 /// Input of the `createUpload` mutation.
 #[derive(InputObject)]
 pub struct CreateUploadInput {
-    /// Name of the file, 1 to 255 bytes. A path before the name is removed.
+    /// Name of the file, 1 to 255 characters. A path before the name is removed.
     file_name: String,
     /// Media type, such as image/jpeg. Parameters are removed. The content of the file must have this type.
     content_type: String,
@@ -65,7 +65,7 @@ pub struct CreateUploadPayload {
 /// Input of the `createMultipartUpload` mutation.
 #[derive(InputObject)]
 pub struct CreateMultipartUploadInput {
-    /// Name of the file, 1 to 255 bytes. A path before the name is removed.
+    /// Name of the file, 1 to 255 characters. A path before the name is removed.
     file_name: String,
     /// Media type, such as video/mp4. Parameters are removed. The content of the file must have this type.
     content_type: String,

@@ -52,7 +52,8 @@ pub struct RegisterInput {
     /// E-mail address, at most 254 bytes. The address is unverified at first: see `Viewer.emailVerified`. Other
     /// accounts may have the same address.
     email: Option<String>,
-    /// Phone number with its country code, such as +4915112345678. The number is unverified at first, like `email`.
+    /// Phone number with its country code, such as +49 151 12345678. It is stored in the form of ITU-T E.164, such as
+    /// +4915112345678. The number is unverified at first, like `email`.
     phone: Option<String>,
     /// Name that clients display, 1 to 64 characters. Defaults to the username.
     display_name: Option<String>,
@@ -126,7 +127,7 @@ pub struct UpdateProfileInput {
     /// E-mail address, at most 254 bytes. A changed address is unverified: see `Viewer.emailVerified`. Other accounts
     /// may have the same address. Null removes the address.
     email: MaybeUndefined<String>,
-    /// Phone number with its country code, such as +4915112345678. A changed number is unverified, like `email`. Null
+    /// Phone number with its country code, such as +49 151 12345678. A changed number is unverified, like `email`. Null
     /// removes the number.
     phone: MaybeUndefined<String>,
     /// Id of the new profile picture: a picture that the viewer uploaded and that is READY. Null removes the picture.

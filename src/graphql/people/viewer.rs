@@ -55,7 +55,7 @@ impl Viewer {
         self.row.email_verified_at.is_some()
     }
 
-    /// Phone number with its country code. Null if the account has no phone number.
+    /// Phone number with its country code, in the form of ITU-T E.164. Null if the account has no phone number.
     async fn phone(&self) -> Option<&str> {
         self.row.phone.as_deref()
     }

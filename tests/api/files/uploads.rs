@@ -88,7 +88,7 @@ async fn uploads_with_invalid_names_types_sizes_or_checksums_are_refused() {
     let ada = node.register("ada").await;
     let info = node.call(None, "{ serverInfo { maxUploadBytes } }", json!({})).await.data();
     assert_eq!(info["serverInfo"]["maxUploadBytes"], 4000);
-    let long = "x".repeat(256);
+    let (long, long_emoji) = ("x".repeat(256), "🦀".repeat(256));
     for (name, content_type, size, path) in [
         ("", "text/plain", 1, "fileName"),
         ("/", "text/plain", 1, "fileName"),
@@ -96,10 +96,10 @@ async fn uploads_with_invalid_names_types_sizes_or_checksums_are_refused() {
         ("a\nb", "text/plain", 1, "fileName"),
         ("nul\0", "text/plain", 1, "fileName"),
         ("\u{202E}gpj.exe", "text/plain", 1, "fileName"),
-        ("a\u{200E}gpj.exe", "text/plain", 1, "fileName"),
-        ("a\u{200F}gpj.exe", "text/plain", 1, "fileName"),
-        ("a\u{061C}gpj.exe", "text/plain", 1, "fileName"),
+        ("a\u{2067}gpj.exe", "text/plain", 1, "fileName"),
+        ("a\u{2028}b.txt", "text/plain", 1, "fileName"),
         (&long, "text/plain", 1, "fileName"),
+        (&long_emoji, "text/plain", 1, "fileName"),
         ("a", "", 1, "contentType"),
         ("a", "image", 1, "contentType"),
         ("a", "image/*", 1, "contentType"),
@@ -128,6 +128,25 @@ async fn uploads_with_invalid_names_types_sizes_or_checksums_are_refused() {
     let input = json!({"input": {"fileName": "a", "contentType": "a/b", "byteSize": 1}});
     let query = "mutation ($input: CreateUploadInput!) { createUpload(input: $input) { url } }";
     assert_eq!(node.call(None, query, input).await.code(), "UNAUTHENTICATED");
+}
+
+/// The URL and the header Content-Disposition have the name in several encodings, and so have to carry several times
+/// its bytes.
+#[tokio::test]
+async fn a_file_name_has_up_to_255_characters_of_any_script() {
+    for node in [Node::start().await, second_s3().start_alone().await] {
+        let ada = node.register("ada").await;
+        for name in ["ж", "の", "🦀", "e\u{301}"] {
+            let name: String = name.chars().cycle().take(251).chain(".txt".chars()).collect();
+            let ready = ada.upload(&name, "text/plain", b"a text").await;
+            assert_eq!(ready["fileName"], name.as_str());
+            let response = get(&ready["url"]).await;
+            assert_eq!(response.status(), 200, "{name}");
+            let disposition = response.headers()["content-disposition"].to_str().unwrap();
+            let encoded = disposition.split_once("filename*=UTF-8''").unwrap().1;
+            assert_eq!(percent_encoding::percent_decode_str(encoded).decode_utf8().unwrap(), name.as_str());
+        }
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ async fn registration_creates_an_account_and_signs_it_in() {
     assert_eq!(data["register"]["session"], session);
 
     database.verify_contact_points("ada.l").await;
-    for identifier in ["ada.l", "ADA.L", "ada@example.org", "+4915112345678"] {
+    for identifier in ["ada.l", "ADA.L", "ada@example.org", "+4915112345678", "\u{202A}+49\u{A0}151/1234.5678\u{202C}"]
+    {
         let input = json!({"identifier": identifier, "password": PASSWORD});
         let data = node.call(None, LOGIN, json!({"input": input})).await.data();
         assert_eq!(data["login"]["viewer"]["user"]["username"], "ada.l", "{identifier}");

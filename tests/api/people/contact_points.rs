@@ -46,6 +46,39 @@ async fn verified(database: &TestDatabase, node: &Node) -> User {
 }
 
 #[tokio::test]
+async fn phone_numbers_of_every_notation_are_stored_as_e164() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let data = register(&node, "ada", json!({"phone": "+49\u{A0}151\u{A0}2345\u{A0}1234"})).await.data();
+    assert_eq!(data["register"]["viewer"]["phone"], "+4915123451234");
+    database.verify_contact_points("ada").await;
+    let bob = node.register("bob").await;
+    for phone in [
+        "+49\u{202F}151\u{2009}2345\u{3000}1234",
+        "+49 (0)151 / 2345-1234",
+        "+49.151.2345.1234",
+        "+49\u{2011}151\u{2013}2345\u{2212}1234",
+        "[+49] 151 23451234",
+        "\u{202A}+49 151 23451234\u{202C}",
+        "\u{2068}+49 151 23451234\u{2069}",
+        "\u{200E}+49\u{200F}151\u{2060}23451234\u{FEFF}",
+        "＋４９（１５１）２３４５－１２３４",
+        "+٤٩ ١٥١ ٢٣٤٥ ١٢٣٤",
+        " +49 151\t23451234\n",
+    ] {
+        let changed = update(&bob, json!({"phone": phone})).await.data();
+        assert_eq!(changed["updateProfile"]["viewer"]["phone"], "+4915123451234", "{}", phone.escape_unicode());
+        assert_eq!(login(&node, phone).await.data()["login"]["viewer"]["user"]["username"], "ada");
+    }
+    for phone in
+        ["0151 23451234", "0049 151 23451234", "+49 151 CALL-ME", "+999 151 23451234", "+49 151 2345123412345", "+"]
+    {
+        let answer = update(&bob, json!({"phone": phone})).await;
+        assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["phone"]), "{phone}");
+    }
+}
+
+#[tokio::test]
 async fn register_and_update_profile_do_not_reveal_taken_contact_points() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;

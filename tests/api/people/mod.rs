@@ -6,6 +6,7 @@ mod blocks;
 mod contact_points;
 mod contacts;
 mod password_attacks;
+mod password_forms;
 mod privacy;
 mod refreshes;
 mod registration;
