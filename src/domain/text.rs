@@ -1,10 +1,14 @@
 //! Properties of characters by the Unicode Standard, and the forms of texts that count as equal.
 
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint};
+use icu_properties::props::{
+    DefaultIgnorableCodePoint, EastAsianWidth, GeneralCategory, LineBreak, NoncharacterCodePoint,
+};
 use icu_properties::{CodePointMapData, CodePointMapDataBorrowed, CodePointSetData, CodePointSetDataBorrowed};
 
 const CATEGORY: CodePointMapDataBorrowed<'static, GeneralCategory> = CodePointMapData::<GeneralCategory>::new();
+const WIDTH: CodePointMapDataBorrowed<'static, EastAsianWidth> = CodePointMapData::<EastAsianWidth>::new();
+const LINE_BREAK: CodePointMapDataBorrowed<'static, LineBreak> = CodePointMapData::<LineBreak>::new();
 const IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<DefaultIgnorableCodePoint>();
 const NONCHARACTER: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<NoncharacterCodePoint>();
 
@@ -49,6 +53,20 @@ pub(super) const fn changes_direction(c: char) -> bool {
 /// Returns whether the character separates lines or paragraphs and is no control character.
 pub(super) const fn is_separator(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Returns whether the character belongs to a script that is written without spaces between words, or beside other
+/// scripts without a space: Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese and others.
+pub(super) fn is_written_without_spaces(c: char) -> bool {
+    matches!(WIDTH.get(c), EastAsianWidth::Wide | EastAsianWidth::Fullwidth | EastAsianWidth::Halfwidth)
+        || LINE_BREAK.get(c) == LineBreak::ComplexContext
+}
+
+/// Returns whether the character is a letter, a digit, or a mark that belongs to the letter before it. The marks that
+/// choose the look of an emoji are not among them.
+pub(super) fn is_part_of_word(c: char) -> bool {
+    let is_mark = matches!(CATEGORY.get(c), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark);
+    c.is_alphanumeric() || is_mark && !IGNORABLE.contains(c)
 }
 
 /// Returns whether the character is a hyphen or a dash.

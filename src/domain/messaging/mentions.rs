@@ -1,7 +1,11 @@
 //! Mentions in the body of a message: `@username` mentions one participant, and `@all` mentions all participants.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
+
+use crate::domain::text;
 use crate::domain::validate::is_username;
 use crate::error::Result;
 use crate::ids::{ConversationId, UserId};
@@ -13,6 +17,9 @@ use crate::store::messaging::messages::Message;
 const ALL: &str = "all";
 /// Maximum number of names in one message that can be mentions. Further names are plain text.
 const MAX_NAMES: usize = 100;
+/// Maximum number of full stops and underscores at the end of a word that can belong to a username one by one. A word
+/// with more of them also stands for the username without any.
+const MAX_ENDINGS: usize = 4;
 
 /// Map from a conversation and a username to the participant.
 pub(super) type ParticipantsByName = HashMap<(ConversationId, String), UserId>;
@@ -58,39 +65,88 @@ pub(super) async fn refresh(conn: &mut Connection, message: &Message) -> Result<
     Ok(())
 }
 
-/// Returns whether the body has a name after an `@`. Only such a body can have mentions.
+/// Returns whether the body has a name after an `@`, also in code. Only such a body can have mentions.
 pub fn may_mention(body: &str) -> bool {
-    words(body).next().is_some()
+    candidates(body).next().is_some()
 }
 
 /// Returns whether the body mentions all participants.
 pub fn mentions_all(body: &str) -> bool {
-    words(body).any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(ALL))
+    candidates(body).any(|(_, word)| is_all(word)) && words(body).into_iter().any(is_all)
 }
 
 fn names(body: &str) -> Vec<&str> {
-    words(body).filter(|word| !word.trim_end_matches('.').eq_ignore_ascii_case(ALL)).take(MAX_NAMES).collect()
+    words(body).into_iter().filter(|word| !is_all(word)).take(MAX_NAMES).collect()
 }
 
-/// Returns the usernames to which a word can refer, the longer username first. A full stop at the end of the word can
-/// belong to the username, or end the sentence.
+fn is_all(word: &str) -> bool {
+    word.trim_end_matches(['.', '_']).eq_ignore_ascii_case(ALL)
+}
+
+/// Returns the usernames to which a word can refer, the longest username first. Full stops and underscores at the end
+/// of the word can belong to the username, end the sentence, or end emphasis in Markdown.
 fn possible_usernames(word: &str) -> impl Iterator<Item = String> {
-    let name = word.to_ascii_lowercase();
-    let short = name.trim_end_matches('.').to_owned();
-    let both = if short == name { [None, Some(short)] } else { [Some(name), Some(short)] };
-    both.into_iter().flatten().filter(|name| is_username(name))
+    let word = word.to_ascii_lowercase();
+    let shortest = word.trim_end_matches(['.', '_']).len();
+    let ends = (shortest..=word.len()).rev().take(MAX_ENDINGS).chain([shortest]);
+    let mut names: Vec<_> = ends.map(|end| word[..end].to_owned()).filter(|name| is_username(name)).collect();
+    names.dedup();
+    names.into_iter()
 }
 
-/// Returns the names that follow an `@`. Ignores an `@` inside a word, an e-mail address or a URL.
-fn words(body: &str) -> impl Iterator<Item = &str> {
-    body.match_indices('@').filter_map(|(index, _)| {
-        let (before, after) = (&body[..index], &body[index + 1..]);
+/// Returns the names that follow an `@`. Ignores an `@` inside a word, an e-mail address or a URL, and in code.
+fn words(body: &str) -> Vec<&str> {
+    let candidates: Vec<_> = candidates(body).collect();
+    let code = if candidates.is_empty() { Vec::new() } else { code_in(body) };
+    // The parts are in the order of the text and do not overlap.
+    let is_code = |index: usize| {
+        let next = code.partition_point(|code| code.end <= index);
+        code.get(next).is_some_and(|code| code.start <= index)
+    };
+    candidates.into_iter().filter(|(index, _)| !is_code(*index)).map(|(_, word)| word).collect()
+}
+
+/// Returns the names that follow an `@`, also in code, each with the index of its `@`.
+fn candidates(body: &str) -> impl Iterator<Item = (usize, &str)> {
+    body.match_indices(is_at).filter_map(|(index, at)| {
+        let (before, after) = (&body[..index], &body[index + at.len()..]);
         let length = after.find(|c: char| !is_name_char(c)).unwrap_or(after.len());
         let (word, rest) = after.split_at(length);
-        let in_word = before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || "_.+-@/".contains(c));
-        let goes_on = rest.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '@');
-        (!in_word && !goes_on && !word.is_empty()).then_some(word)
+        let goes_on = rest.chars().next().is_some_and(|c| is_at(c) || continues_word(c));
+        (!goes_on && !word.is_empty() && may_precede(before, word)).then_some((index, word))
     })
+}
+
+/// Returns whether the text before the `@` lets the word after it be a mention.
+fn may_precede(before: &str, word: &str) -> bool {
+    let start = before.trim_end_matches('_');
+    // Before the underscores of `_@ada_`, anything can stand but the beginning of an e-mail address.
+    let may_be_address = start.len() == before.len() || word.trim_end_matches('.').contains('.');
+    !start.chars().next_back().is_some_and(|c| is_at(c) || may_be_address && (continues_word(c) || ".+-/".contains(c)))
+}
+
+/// Returns whether a word goes on with this character. Scripts that are written without spaces begin a new word beside
+/// an `@` or a username.
+fn continues_word(c: char) -> bool {
+    text::is_part_of_word(c) && !text::is_written_without_spaces(c)
+}
+
+/// Returns the parts of the body that clients with Markdown show as code: inline code and fenced blocks. Leaves out
+/// indented blocks, because few chat clients show these as code.
+fn code_in(body: &str) -> Vec<Range<usize>> {
+    if !body.contains('`') && !body.contains("~~~") {
+        return Vec::new();
+    }
+    let parts = Parser::new(body).into_offset_iter().filter_map(|(part, range)| match part {
+        Event::Code(_) | Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => Some(range),
+        _ => None,
+    });
+    parts.collect()
+}
+
+/// Returns whether the character is the sign `@`, or one of the variants that East Asian keyboards have.
+const fn is_at(c: char) -> bool {
+    matches!(c, '@' | '＠' | '﹫')
 }
 
 fn is_name_char(c: char) -> bool {
@@ -109,7 +165,26 @@ mod tests {
             ("so says @ada.", vec!["ada."]),
             ("@ada\n@bob", vec!["ada", "bob"]),
             ("„@ada“", vec!["ada"]),
-            ("你好@ada", vec![]),
+            ("你好@ada再见", vec!["ada"]),
+            ("メンバー@ada さん", vec!["ada"]),
+            ("ｶﾀｶﾅ@ada", vec!["ada"]),
+            ("안녕@ada님", vec!["ada"]),
+            ("สวัสดี@adaครับ", vec!["ada"]),
+            ("＠ada、﹫bob。", vec!["ada", "bob"]),
+            ("_@ada_ __@bob__ *@cem*", vec!["ada_", "bob__", "cem"]),
+            ("hey_@ada", vec!["ada"]),
+            ("❤\u{FE0F}@ada 1\u{FE0F}\u{20E3}@bob 👍🏽@cem", vec!["ada", "bob", "cem"]),
+            ("first_@example.org first_@example.org.", vec![]),
+            ("@ada\u{301} é@ada e\u{301}@ada Привет@ada", vec![]),
+            ("@ada`@bob`", vec!["ada"]),
+            ("`@ada` @bob ``a ` @ada`` @cem", vec!["bob", "cem"]),
+            ("```\n@ada\n```\n@bob", vec!["bob"]),
+            ("~~~ rust\n@ada\n~~~\n@bob", vec!["bob"]),
+            ("> ```\n> @ada\n> ```\n- `@ada`\n- @bob", vec!["bob"]),
+            ("```\n@ada has no end", vec![]),
+            ("`@ada \\`@bob \\`@cem\\`", vec!["bob", "cem"]),
+            ("    @ada", vec!["ada"]),
+            ("*`@ada`* 你好`＠ada`", vec![]),
             ("ada@example.org", vec![]),
             ("a.b+@example.org @ada@example.org", vec![]),
             ("@adá @ adá@", vec![]),
@@ -119,19 +194,21 @@ mod tests {
         ] {
             assert_eq!(names(body), expected, "{body}");
         }
-        for body in ["@all", "hey @All, look", "to @all."] {
+        for body in ["@all", "hey @All, look", "to @all.", "＠all", "_@all_", "大家@all好"] {
             assert!(mentions_all(body), "{body}");
         }
-        for body in ["all", "@alley", "to.@all", "@all.of", "mail@all"] {
+        for body in ["all", "@alley", "to.@all", "@all.of", "mail@all", "`@all`"] {
             assert!(!mentions_all(body), "{body}");
         }
     }
 
     #[test]
-    fn a_full_stop_counts_as_part_of_the_username_first() {
+    fn full_stops_and_underscores_count_as_part_of_the_username_first() {
         assert_eq!(possible_usernames("Ada.").collect::<Vec<_>>(), ["ada.", "ada"]);
         assert_eq!(possible_usernames("ada").collect::<Vec<_>>(), ["ada"]);
         assert_eq!(possible_usernames("ab.").collect::<Vec<_>>(), ["ab."], "a username has at least three characters");
+        assert_eq!(possible_usernames("ada__.").collect::<Vec<_>>(), ["ada__.", "ada__", "ada_", "ada"]);
+        assert_eq!(possible_usernames("ada......").last().as_deref(), Some("ada"));
         assert_eq!(possible_usernames(&"x".repeat(33)).count(), 0);
     }
 }

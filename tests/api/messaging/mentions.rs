@@ -33,11 +33,23 @@ async fn participants_are_mentioned_by_username() {
         (format!("@{b}é @{b}x @ nobody"), vec![]),
         (format!("@{} is not here", stranger.username), vec![]),
         ("no sign at all".to_owned(), vec![]),
+        (format!("你好@{b}再见、＠{c}さん"), vec![b, c]),
+        (format!("안녕@{b}님 สวัสดี@{c}ครับ"), vec![b, c]),
+        (format!("_@{b}_ and __@{c}__"), vec![b, c]),
+        (format!("hey_@{b}, but not hey_@{c}.example.org"), vec![b]),
+        (format!("`@{b}` and ``a ` @{b}`` but @{c}"), vec![c]),
+        (format!("```\n@{b}\n```\n@{c}"), vec![c]),
+        (format!("~~~text\n@{b}"), vec![]),
     ] {
         let message = ada.send(&group, &body).await;
         let (names, all) = mentioned(&cem, &message).await;
         assert_eq!((names.iter().collect::<Vec<_>>(), all), (expected, false), "{body}");
     }
+    for body in ["`@all`", "```\n@all\n```"] {
+        let message = ada.send(&group, body).await;
+        assert_eq!(mentioned(&cem, &message).await, (vec![], false), "{body}");
+    }
+    assert_eq!(unread_mentions(&ada, &group).await, 0);
     let message = ada.send(&group, &format!("@All, and @{b} above all")).await;
     assert_eq!(mentioned(&cem, &message).await, (vec![b.clone()], true));
 }
