@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::error_handling::HandleError;
 use axum::extract::Request;
 use axum::http::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, TRANSFER_ENCODING,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use s3s::HttpError;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use super::cors;
+use super::{conditional, cors};
 use crate::config::Config;
 use crate::embedded::s3::S3;
 
@@ -36,6 +36,8 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
     let bucket = s3.bucket();
     let cors = cors(&config.web).allow_methods([Method::GET, Method::HEAD, Method::PUT]).expose_headers([
         ETAG,
+        ACCEPT_RANGES,
+        CONTENT_RANGE,
         CONTENT_DISPOSITION,
         CHECKSUM,
     ]);
@@ -44,6 +46,7 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         .route_service(&format!("/{bucket}"), service.clone())
         .route_service(&format!("/{bucket}/"), service.clone())
         .route_service(&format!("/{bucket}/{{*key}}"), service)
+        .route_layer(from_fn(conditional::answer))
         .route_layer(from_fn(signed_only))
         .route_layer(RequestBodyTimeoutLayer::new(config.limits.request_read_timeout))
         .route_layer(cors)

@@ -6,6 +6,7 @@ mod admission;
 mod body;
 mod budget;
 mod caller;
+mod conditional;
 mod connection_limit;
 mod connections;
 mod cost;

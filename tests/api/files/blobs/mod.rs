@@ -1,6 +1,7 @@
 //! S3 operations of the server and its clients, tested against two servers: the embedded S3 and Garage.
 
 mod away;
+mod conditional;
 mod own;
 mod rules;
 mod scenarios;
