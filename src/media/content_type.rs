@@ -97,16 +97,6 @@ impl Container {
             _ => None,
         }
     }
-
-    /// Returns the format that stands for the family of this format. Formats of one family have the same structure, so
-    /// a file of one format may be declared as another format of the family.
-    fn family(self) -> Self {
-        match self {
-            Self::QuickTime => Self::Mp4,
-            Self::Matroska => Self::WebM,
-            other => other,
-        }
-    }
 }
 
 /// Whether browsers may show a file of this type inline instead of downloading it. True for formats of pictures, audio
@@ -192,9 +182,9 @@ pub fn picture_format(head: &[u8]) -> Option<ImageFormat> {
     infer::get(head).and_then(|found| picture_of_type(found.mime_type()))
 }
 
-/// Detects the type of a file. If the declared or the detected type is a picture or a recording that the server can
-/// read, the two types must agree. All other files are only downloaded: if their types differ, the result is
-/// `application/octet-stream`.
+/// Detects the type of a file. The content of a picture or a recording that the server can read decides its type,
+/// whatever type is declared. A file that is declared as such a picture or recording must be one. All other files are
+/// only downloaded: if their types differ, the result is `application/octet-stream`.
 ///
 /// A file that is declared as `application/octet-stream` is not inspected. Clients declare this type to send a picture
 /// as a plain file.
@@ -203,38 +193,63 @@ pub fn detect(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     if declared == OCTET_STREAM {
         return Ok(Found::Other(declared));
     }
-    let picture = picture_format(head);
-    let container = Container::detect(head);
-    let other = sniff(head);
-    let differs = || {
-        let container = container.map(|container| container.content_type(true));
-        let found = picture.map(|format| format.to_mime_type()).or(container).or(other.as_deref());
-        let found = found.unwrap_or("something else").to_owned();
-        Err(Rejection::TypeDiffers { declared: declared.clone(), found })
-    };
+    // The packets of a transport stream may contain no control characters.
+    let text = is_text(head) && !is_transport_stream(head);
+    // A text that is declared as the picture whose magic number it has is taken as a damaged picture.
+    let expected = picture_of_type(&declared);
+    let is_binary = !text || expected.is_some() && expected == picture_format(head);
+    if is_binary && let Some(found) = readable(&declared, head) {
+        return Ok(found);
+    }
+    let found = sniff(head, text);
+    if expected.is_none() && Container::of_type(&declared).is_none() {
+        let compatible = is_compatible(&declared, found.as_deref(), head, text);
+        return Ok(Found::Other(if compatible { declared } else { OCTET_STREAM.to_owned() }));
+    }
+    match found {
+        // Recordings keep their metadata, so another recording than the declared one is no risk for its sender. A
+        // picture would keep metadata that the server removes from a picture of the declared type.
+        Some(found) if is_recording(&declared) && is_recording(&found) => Ok(Found::Other(found)),
+        found => {
+            let unknown = if text { "text/plain" } else { "something else" };
+            Err(Rejection::TypeDiffers { declared, found: found.unwrap_or_else(|| unknown.to_owned()) })
+        }
+    }
+}
 
-    if let Some(expected) = picture_of_type(&declared) {
-        return if picture == Some(expected) { Ok(Found::Picture(expected)) } else { differs() };
+/// Detects a picture or a recording that the server can read.
+fn readable(declared: &str, head: &[u8]) -> Option<Found> {
+    if let Some(format) = picture_format(head) {
+        return Some(Found::Picture(format));
     }
-    if let Some(expected) = Container::of_type(&declared) {
-        return match container {
-            Some(container) if container.family() == expected.family() => Ok(Found::Recording(container)),
-            _ => differs(),
-        };
-    }
+    let container = Container::detect(head)?;
     // MP3 and AAC are detected by two or three bytes, which a document may contain by chance.
-    let recording = container.is_some_and(|container| !matches!(container, Container::Mp3 | Container::Aac))
-        || head.starts_with(b"ID3");
-    if picture.is_some() || recording {
-        return differs();
-    }
-    let compatible = is_compatible(&declared, other.as_deref(), head);
-    Ok(Found::Other(if compatible { declared } else { OCTET_STREAM.to_owned() }))
+    let is_certain = !matches!(container, Container::Mp3 | Container::Aac) || head.starts_with(b"ID3");
+    (is_certain || is_recording(declared)).then_some(Found::Recording(container))
+}
+
+fn is_recording(content_type: &str) -> bool {
+    content_type.starts_with("audio/") || content_type.starts_with("video/")
+}
+
+/// Whether a file begins like a text. The headers of pictures, recordings and other binary formats contain control
+/// characters, which texts do not have, except for white space, backspace and escape. So a text may begin with the
+/// magic number of such a format, if the number consists of letters, as GIF89a and BM do.
+fn is_text(head: &[u8]) -> bool {
+    head.iter().all(|byte| !matches!(byte, 0..=7 | 0x0e..=0x1a | 0x1c..=0x1f | 0x7f))
+}
+
+/// Whether the text is UTF-8, apart from a character that is cut off at the end.
+fn is_utf8(head: &[u8]) -> bool {
+    std::str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true)
 }
 
 /// Detects the type of any file by its magic number. None if no magic number is known, or if the magic number is too
-/// short to be reliable.
-fn sniff(head: &[u8]) -> Option<String> {
+/// short to be reliable. `text` is whether the file is a text.
+fn sniff(head: &[u8], text: bool) -> Option<String> {
+    // Formats whose files may be texts.
+    const TEXTS: [&str; 6] =
+        ["text/html", "text/xml", "text/x-shellscript", "application/pdf", "application/rtf", "application/postscript"];
     if is_svg(head) {
         return Some("image/svg+xml".to_owned());
     }
@@ -242,13 +257,16 @@ fn sniff(head: &[u8]) -> Option<String> {
         return Some("video/mp2t".to_owned());
     }
     let found = canonical(infer::get(head)?.mime_type());
+    if text {
+        return TEXTS.contains(&found.as_str()).then_some(found);
+    }
     let weak = ["application/x-x509-ca-cert", "application/x-executable", "audio/mpeg", "audio/aac"];
     if weak.contains(&found.as_str()) && !head.starts_with(b"\x7fELF") { None } else { Some(found) }
 }
 
-/// Whether a declared type is compatible with the detected type. Only for files that the server does not decode:
-/// neither type is a picture or a recording that the server can read.
-fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
+/// Whether a declared type is compatible with the detected type. Neither type is a picture or a recording that the
+/// server can read.
+fn is_compatible(declared: &str, found: Option<&str>, head: &[u8], text: bool) -> bool {
     // Files of these types are ZIP archives. The magic number does not show which of these types a file has.
     const ZIP: [&str; 9] = [
         "application/zip",
@@ -272,14 +290,15 @@ fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
     let both = |names: &[&str], found: &str| {
         names.iter().any(|name| declared.starts_with(name)) && names.iter().any(|name| found.starts_with(name))
     };
-    let media = ["image/", "audio/", "video/"].iter().any(|class| declared.starts_with(class));
+    let media = declared.starts_with("image/") || is_recording(declared);
     // Whether a file of the declared type may lack a magic number. This includes Excel files, because Windows declares
     // CSV files as Excel files.
     let free = !media && (!infer::is_mime_supported(declared) || declared == "application/vnd.ms-excel");
     match found {
         Some(found) if found == declared => true,
-        // Markup may be declared as any type of text, because browsers never show these types inline.
-        Some(found) if MARKUP.contains(&found) => match declared {
+        // Markup, and a text that begins like a PDF, may be declared as any type of text, because browsers never show
+        // these types inline. A PDF usually has bytes that are not UTF-8 in its first lines.
+        Some(found) if MARKUP.contains(&found) || text && is_utf8(head) => match declared {
             "image/svg+xml" => is_svg(head),
             declared => free || !media && may_be_text(declared),
         },

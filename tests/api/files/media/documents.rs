@@ -10,6 +10,7 @@ const SVG: &[u8] = b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg
 const HTML: &[u8] = b"<!DOCTYPE html><script>alert(1)</script>";
 const HEIC: &[u8] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\0";
 const AVI: &[u8] = b"RIFF\0\x01\0\0AVI LIST\0\0\0\0hdrlavih";
+const MIDI: &[u8] = b"MThd\0\0\0\x06\0\x01\0\x01\0\x60MTrk";
 const EXE: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 const TTF: &[u8] = b"\0\x01\0\0\0\x0c\0\x80\0\x03\0\x40";
@@ -126,42 +127,131 @@ fn a_picture_declared_as_octet_stream_is_not_changed() {
 }
 
 #[test]
-fn a_media_type_that_differs_from_the_content_is_rejected() {
-    let portrait = bytes_of("portrait.png");
-    let voice = bytes_of("voice.ogg");
-    let video = bytes_of("portrait.mp4");
+fn the_content_of_a_picture_or_recording_decides_its_type() {
+    for (name, content_type) in [
+        ("portrait.jpg", "image/jpeg"),
+        ("portrait.png", "image/png"),
+        ("portrait.webp", "image/webp"),
+        ("voice.ogg", "audio/ogg"),
+        ("voice.flac", "audio/flac"),
+        ("portrait.mp4", "video/mp4"),
+        ("video.webm", "video/webm"),
+    ] {
+        let bytes = bytes_of(name);
+        for declared in [
+            "image/png",
+            "image/jpeg",
+            "image/gif",
+            "image/heic",
+            "image/x-adobe-dng",
+            "audio/mpeg",
+            "audio/midi",
+            "video/mp4",
+            "video/webm",
+            "video/mp2t",
+            "application/pdf",
+            "application/zip",
+            "application/x-something",
+            "font/ttf",
+            "text/plain",
+            "text/html",
+        ] {
+            let found = inspected(&bytes, declared);
+            assert_eq!(found.content_type, content_type, "{name} as {declared}");
+            assert_ne!(found.kind, Kind::File, "{name} as {declared}");
+        }
+    }
+    for (name, content_type) in [("voice.mp3", "audio/mpeg"), ("voice.aac", "audio/aac")] {
+        for declared in ["audio/mp4", "audio/ogg", "audio/x-m4a", "video/mp4"] {
+            assert_eq!(inspected(&bytes_of(name), declared).content_type, content_type, "{name} as {declared}");
+        }
+    }
+}
+
+#[test]
+fn a_recording_that_the_server_cannot_read_keeps_the_type_of_its_content() {
+    let stream = transport_stream(0, 188);
+    for (bytes, declared, content_type) in [
+        (AVI, "video/mp4", "video/x-msvideo"),
+        (&stream, "video/mp4", "video/mp2t"),
+        (MIDI, "audio/mpeg", "audio/midi"),
+    ] {
+        let found = inspected(bytes, declared);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::File), "{declared}");
+        assert!(!is_inline_safe(content_type));
+    }
+}
+
+#[test]
+fn a_text_may_begin_with_the_magic_number_of_a_binary_format() {
+    for text in [
+        "GIF89a is a file format of 1989",
+        "GIF87a came before it",
+        "BM stands for bitmap",
+        "BZh is how bzip2 begins",
+        "MZ were the initials of Mark Zbikowski",
+        "RIFF----WAVE and RIFF----AVI and RIFF----WEBP",
+        "fLaC and OggS",
+        "OggS and fLaC",
+        "ID3 tags",
+        "FWS, CWS: Flash",
+        "the ftypisom box",
+        "the moov atom",
+        "8BPS is Photoshop",
+        "II* and MM* are TIFF",
+        "PK are the initials of Phil Katz",
+        "Rar!",
+        "7z is small",
+        "SQLite format 3",
+        "#!AMR",
+        "MThd",
+        "wOFF wOF2 OTTO",
+        "%PDF-1.7 is the beginning of a PDF",
+        "{\\rtf is the beginning of RTF",
+        "%!PS is the beginning of PostScript",
+        "GIF89a, en fran\u{e7}ais: \u{1b}[1mcouleurs\u{1b}[0m\r\n\x0c",
+        "BM \u{1f680}",
+    ] {
+        for declared in ["text/plain", "text/markdown", "text/csv", "application/json"] {
+            let found = inspected(text.as_bytes(), declared);
+            assert_eq!((found.content_type.as_str(), found.kind), (declared, Kind::File), "{text}");
+        }
+        for declared in ["image/gif", "image/bmp", "image/jpeg", "audio/flac", "video/mp4"] {
+            let refused = try_inspect(text.as_bytes(), declared);
+            let kept = refused.is_ok_and(|found| found.content_type == declared);
+            assert!(!kept, "{text} is no {declared}");
+        }
+    }
+    // ISO 8859-1, and a text that is longer than the part from which the type is detected.
+    let latin = b"GIF89a na\xefve".as_slice();
+    let long = b"BM - a line\n".repeat(10_000);
+    for text in [latin, &long] {
+        assert_eq!(inspected(text, "text/plain").content_type, "text/plain");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_the_declared_picture_or_recording_is_rejected() {
     for (bytes, declared) in [
-        (portrait.as_slice(), "image/jpeg"),
-        (&portrait, "application/pdf"),
-        (&portrait, "text/html"),
-        (&portrait, "video/mp4"),
-        (&voice, "audio/mpeg"),
-        (&voice, "audio/webm"),
-        (&voice, "application/zip"),
-        (&video, "video/webm"),
-        (&video, "image/png"),
-        (&video, "text/plain"),
-        (&video, "video/mp2t"),
-        (&portrait, "image/x-adobe-dng"),
-        (&portrait, "font/ttf"),
         (PDF, "image/png"),
         (ZIP, "video/mp4"),
         (HTML, "image/gif"),
         (SVG, "image/png"),
         (HEIC, "image/jpeg"),
         (HEIC, "video/mp4"),
-        (AVI, "video/mp4"),
         (EXE, "image/jpeg"),
+        (AVI, "image/jpeg"),
         (b"some text", "image/jpeg"),
         (b"some text", "audio/wav"),
+        (b"GIF89a is a file format of 1989", "image/png"),
     ] {
         match try_inspect(bytes, declared) {
             Err(Rejection::TypeDiffers { found, .. }) => assert!(!found.is_empty() && found != declared),
             other => panic!("{declared}: {other:?}"),
         }
     }
-    let text = rejected(&portrait, "image/jpeg").text();
-    assert_eq!(text, "The declared content type is image/jpeg, but the file is image/png.");
+    let text = rejected(HEIC, "image/jpeg").text();
+    assert_eq!(text, "The declared content type is image/jpeg, but the file is image/heic.");
 }
 
 #[test]

@@ -77,8 +77,8 @@ fn html_hidden_in_a_gif_is_removed() {
     ]
     .concat();
     for polyglot in [script, hidden] {
-        assert!(matches!(rejected(&polyglot, "text/html"), Rejection::TypeDiffers { .. }));
-        if let Ok(found) = try_inspect(&polyglot, "image/gif") {
+        for declared in ["image/gif", "text/html", "text/javascript"] {
+            let Ok(found) = try_inspect(&polyglot, declared) else { continue };
             assert_eq!(found.content_type, "image/gif");
             let cleaned = found.cleaned.expect("the HTML was not removed");
             assert!(!cleaned.windows(7).any(|part| part == b"<script"));

@@ -1,0 +1,33 @@
+//! What people really send: files whose declared type, codec or size is unusual.
+
+use serde_json::Value;
+
+use crate::support::{Node, get, picture};
+
+fn sample(name: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media").join(name)).unwrap()
+}
+
+async fn served_type(attachment: &Value) -> String {
+    let response = get(&attachment["url"]).await;
+    assert_eq!(response.status(), 200);
+    response.headers()["content-type"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_file_is_stored_and_served_with_the_type_of_its_content() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let text = b"GIF89a is a file format of 1989".to_vec();
+    for (name, declared, bytes, content_type) in [
+        ("a.png", "image/png", picture(80, 60), "image/jpeg"),
+        ("a.pdf", "application/pdf", picture(80, 60), "image/jpeg"),
+        ("a.mp4", "video/mp4", sample("voice.ogg"), "audio/ogg"),
+        ("a.txt", "text/plain", text, "text/plain"),
+    ] {
+        let ready = ada.upload(name, declared, &bytes).await;
+        assert_eq!(ready["contentType"], content_type, "{name}");
+        assert_eq!(served_type(&ready).await, content_type, "{name}");
+        assert_eq!(ready["small"].is_string(), content_type == "image/jpeg", "{name}");
+    }
+}
