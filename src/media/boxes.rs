@@ -1,13 +1,14 @@
-//! Reads the boxes of MP4 and QuickTime files (ISO/IEC 14496-12). The boxes show whether the file is complete, how its
-//! video is rotated, and how much memory the crate symphonia would use for the file. symphonia does not report the
-//! rotation and does not bound the memory.
+//! Reads the boxes of MP4 and QuickTime files (ISO/IEC 14496-12). The boxes show whether the file is complete, what its
+//! tracks are, and how much memory the crate symphonia would use for the file. symphonia does not report the rotation,
+//! supports fewer codecs than browsers, and does not bound the memory.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use super::{Deadline, Error, Rejection, number};
+use super::tracks::Tracks;
+use super::{Deadline, Error, Outline, Rejection, number};
 
-/// Maximum number of tracks of a movie. Each track costs memory in each fragment.
+/// Maximum number of tracks of a movie that symphonia reads. Each track costs memory in each fragment.
 const MAX_TRACKS: usize = 16;
 /// Maximum number of bytes of a `moov` box. Hours of video need one megabyte.
 const MAX_MOVIE: u64 = 16 * 1024 * 1024;
@@ -25,54 +26,69 @@ const BOX_COST: u64 = 120;
 const MAX_SAMPLES: u64 = 100_000_000;
 
 /// The properties of a movie that its boxes contain.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Movie {
-    /// Displayed width and height of the first video track whose size can be read.
-    pub video: Option<(u32, u32)>,
-    /// Whether the movie consists of fragments, as in recordings of browsers. Its header then contains no duration.
-    pub fragmented: bool,
+    /// The tracks. The duration of an interrupted movie is that of its complete fragments.
+    pub outline: Outline,
+    /// Whether the last fragment is incomplete, because the recording was interrupted.
+    pub interrupted: bool,
+    /// Whether symphonia reads the file correctly and within bounded memory.
+    pub is_regular: bool,
 }
 
-/// Reads the boxes of a file. All boxes must be complete, except for the last box of a movie with fragments, whose
-/// recording may have been interrupted.
+/// Reads the boxes of a file. The boxes of the movie must be complete, except for the last box of a movie with
+/// fragments, whose recording may have been interrupted.
 pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     let end = file.metadata()?.len();
-    let (mut at, mut movie, mut has_type, mut tracks) = (0, Movie::default(), false, None);
+    let (mut at, mut has_type, mut has_data) = (0, false, false);
+    let (mut tracks, mut interrupted, mut is_regular) = (None::<Tracks>, false, true);
     let mut fragments = Fragments::default();
     while at < end {
         deadline.check()?;
         let Some(Header { kind, length, size }) = header(file, at, end)? else { break };
         // symphonia continues to read inside a box without a size. Therefore only the media data (`mdat`) of a movie
         // without fragments may lack a size.
-        let may_lack_size = kind == *b"mdat" && has_type && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
+        let in_fragments = tracks.as_ref().is_some_and(|tracks| tracks.in_fragments);
+        let may_lack_size = kind == *b"mdat" && has_type && tracks.is_some() && !in_fragments;
         if size.is_none() && !may_lack_size {
-            return Err(Rejection::Unreadable.into());
+            // Such a box may contain fragments. In another movie it follows the end of the movie.
+            if in_fragments {
+                return Err(Rejection::Unreadable.into());
+            }
+            is_regular = false;
         }
         let size = size.unwrap_or(end - at);
         let whole = size >= length && at.checked_add(size).is_some_and(|next| next <= end);
         let mut content = |max_bytes| read_all(file, size.saturating_sub(length), max_bytes);
         match &kind {
             b"ftyp" => has_type = true,
-            b"moof" if whole => fragments.add(&content(MAX_FRAGMENT_MEMORY)?)?,
-            b"moov" if whole => {
-                let bytes = content(MAX_MOVIE)?;
-                movie.video = video(&bytes);
-                tracks = Some(Tracks::of(&bytes)?);
+            b"moof" if whole => {
+                let bytes = content(MAX_FRAGMENT_MEMORY)?;
+                fragments.add(&bytes)?;
+                if let Some(tracks) = &mut tracks {
+                    tracks.add_fragment(&bytes);
+                }
             }
-            b"moov" => return Err(Rejection::Unreadable.into()),
+            b"moov" if whole && tracks.is_none() => tracks = Some(Tracks::of(&content(MAX_MOVIE)?)),
             _ => {}
         }
-        movie.fragmented |= kind == *b"moof";
-        fragments.check(tracks)?;
+        fragments.check(tracks.as_ref())?;
+        has_data |= kind == *b"mdat";
         if !whole {
-            if movie.fragmented && size >= length {
-                break;
+            let fragmented = fragments.count > 0 || kind == *b"moof";
+            let is_needed = matches!(&kind, b"moov" | b"moof" | b"mdat") || !has_data;
+            if is_needed && !(fragmented && size >= length) {
+                return Err(Rejection::Unreadable.into());
             }
-            return Err(Rejection::Unreadable.into());
+            interrupted = fragmented;
+            is_regular &= fragmented;
+            break;
         }
         at += size;
     }
-    if tracks.is_some() { Ok(movie) } else { Err(Rejection::Unreadable.into()) }
+    let tracks = tracks.ok_or(Rejection::Unreadable)?;
+    is_regular &= tracks.count() <= MAX_TRACKS;
+    Ok(Movie { outline: tracks.outline(fragments.count > 0), interrupted, is_regular })
 }
 
 /// The header of a box.
@@ -142,33 +158,15 @@ impl Fragments {
         Ok(())
     }
 
-    fn check(&self, tracks: Option<Tracks>) -> Result<(), Rejection> {
-        let tracks = tracks.map_or(0, |tracks| tracks.count as u64);
+    fn check(&self, tracks: Option<&Tracks>) -> Result<(), Rejection> {
+        let tracks = tracks.map_or(0, |tracks| tracks.count() as u64);
         let bytes_kept = self.bytes_kept + self.count * tracks * TRACK_COST;
         if bytes_kept > MAX_FRAGMENT_MEMORY || self.samples > MAX_SAMPLES { Err(Rejection::Unreadable) } else { Ok(()) }
     }
 }
 
-/// The tracks in the header of a movie.
-#[derive(Clone, Copy)]
-struct Tracks {
-    count: usize,
-    /// Whether the header allows fragments: it contains an `mvex` box.
-    in_fragments: bool,
-}
-
-impl Tracks {
-    fn of(movie: &[u8]) -> Result<Self, Rejection> {
-        let count = all(movie, *b"trak").count();
-        if count > MAX_TRACKS {
-            return Err(Rejection::Unreadable);
-        }
-        Ok(Self { count, in_fragments: child(movie, *b"mvex").is_some() })
-    }
-}
-
 /// Iterates over the boxes inside a box, as pairs of kind and content. Ends before the first incomplete box.
-fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (header, size) = match number(bytes, 0)? {
             1 => (16, usize::try_from(u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?)).ok()?),
@@ -181,38 +179,10 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Iterates over the contents of the boxes of one kind inside a box.
-fn all(bytes: &[u8], kind: [u8; 4]) -> impl Iterator<Item = &[u8]> {
+pub fn all(bytes: &[u8], kind: [u8; 4]) -> impl Iterator<Item = &[u8]> {
     children(bytes).filter(move |(found, _)| *found == kind).map(|(_, content)| content)
 }
 
-fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
+pub fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
     all(bytes, kind).next()
-}
-
-fn video(movie: &[u8]) -> Option<(u32, u32)> {
-    all(movie, *b"trak").find_map(|track| {
-        // The type of the handler follows the version, the flags and an unused field (section 8.4.3).
-        let handler = child(child(track, *b"mdia")?, *b"hdlr")?;
-        (handler.get(8..12)? == b"vide").then_some(())?;
-        display_size(child(track, *b"tkhd")?)
-    })
-}
-
-/// Reads the displayed width and height from the header of a track (section 8.3.2). The header contains the size in
-/// 16.16 fixed point, and a matrix that rotates the video. Phones store upright videos with a rotation by a quarter
-/// turn.
-fn display_size(header: &[u8]) -> Option<(u32, u32)> {
-    let matrix = match header.first()? {
-        0 => 40,
-        1 => 52,
-        _ => return None,
-    };
-    let field = |at: usize| number(header, matrix + at);
-    let (a, b, c, d) = (field(0)?, field(4)?, field(12)?, field(16)?);
-    let (width, height) = (field(36)? >> 16, field(40)? >> 16);
-    if width == 0 || height == 0 {
-        return None;
-    }
-    let quarter_turn = a == 0 && d == 0 && b != 0 && c != 0;
-    Some(if quarter_turn { (height, width) } else { (width, height) })
 }

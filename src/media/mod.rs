@@ -3,12 +3,15 @@
 //! whatever its content is.
 
 mod boxes;
+mod chunks;
 mod content_type;
+mod elements;
 mod metadata;
 mod picture;
 mod pool;
 mod recording;
 mod source;
+mod tracks;
 mod waveform;
 
 use std::fs::File;
@@ -199,6 +202,27 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// What the container of a recording tells about its tracks, without the codecs.
+#[derive(Debug, Default)]
+struct Outline {
+    /// Displayed width and height of the first video track whose size can be read.
+    video: Option<(u32, u32)>,
+    has_video: bool,
+    has_sound: bool,
+    duration: Option<Duration>,
+}
+
+/// Returns the displayed size of pixels whose width and height have the given ratio: the height stays. A ratio that
+/// makes the picture wider than `MAX_SIDE` is ignored.
+fn scaled((width, height): (u32, u32), ratio: (u64, u64)) -> (u32, u32) {
+    /// Maximum width in pixels that formats of video can store.
+    const MAX_SIDE: u128 = 65_535;
+    let (of_width, of_height) = (u128::from(ratio.0), u128::from(ratio.1).max(1));
+    let exact = (u128::from(width) * of_width + of_height / 2) / of_height;
+    let shown = u32::try_from(exact).ok().filter(|_| (1..=MAX_SIDE).contains(&exact));
+    (shown.unwrap_or(width), height)
 }
 
 /// The time by which work on a file must end.

@@ -23,7 +23,7 @@ use super::content_type::Container;
 use super::content_type::OCTET_STREAM;
 use super::source::{self, Budget};
 use super::waveform::Waveform;
-use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
+use super::{Deadline, Error, Inspected, Kind, Limits, Outline, Rejection, boxes, chunks, elements};
 
 /// Maximum number of bytes of a container's header and tables. Hours of video need one megabyte, and a cover picture
 /// needs some more.
@@ -54,55 +54,111 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 
 type Reader = Box<dyn FormatReader>;
 
-/// Reads the duration and the video size of a recording, and creates the waveform if the recording has no video.
+/// Reads the duration and the video size of a recording, and creates the waveform if the recording has no video. The
+/// container tells the size and usually the duration. symphonia reads only some codecs, so a recording is accepted
+/// without symphonia if its container describes a track with video or sound.
 pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: Deadline) -> Result<Inspected, Error> {
-    let is_movie = matches!(container, Container::Mp4 | Container::QuickTime);
-    let is_matroska = matches!(container, Container::WebM | Container::Matroska);
-    let movie = if is_movie { boxes::read(&mut file, deadline)? } else { boxes::Movie::default() };
-    if container == Container::Flac && flac_comments(&mut file)? > MAX_COMMENTS {
-        return Err(Rejection::Unreadable.into());
+    let described = describe(&mut file, container, deadline)?;
+    let outline = &described.outline;
+    if !described.is_regular {
+        return undecoded(container, outline).ok_or(Rejection::Unreadable.into());
     }
     let start = if container == Container::Mp3 { length_of_tag(&mut file)? } else { 0 };
     let (stream, budget) = source::stream(file, start, max_header(container), deadline)?;
-    let mut reader = match open(stream, container) {
-        Ok(reader) => reader,
-        // The file is accepted undecoded: `boxes::read` found it complete, and browsers may support a format that
-        // symphonia does not support.
-        Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
-            return Ok(undecoded(container, movie.video));
-        }
-        // Fonts and cover pictures before the first packet can use up the budget. The file is then only downloaded.
-        Err(_) if is_matroska && budget.is_spent() && !deadline.is_over() => {
-            return Ok(Inspected::file(OCTET_STREAM.to_owned()));
-        }
-        Err(error) => return Err(failure(error, deadline)),
-    };
+    let read = open(stream, container).map_err(|error| failure(error, deadline));
+    match read.and_then(|reader| decoded(reader, container, &described, &budget, limits, deadline)) {
+        Err(Error::Rejected(Rejection::Unreadable)) => {}
+        result => return result,
+    }
+    // The elements of Matroska are read within their own bounds. A WAV file beyond the budget has too many tags.
+    let is_matroska = matches!(container, Container::WebM | Container::Matroska);
+    match undecoded(container, outline).filter(|_| container != Container::Wav || !budget.is_spent()) {
+        Some(found) => Ok(found),
+        // Fonts and cover pictures before the tracks can use up the budget. The file is then only downloaded.
+        None if is_matroska && budget.is_spent() => Ok(Inspected::file(OCTET_STREAM.to_owned())),
+        None => Err(Rejection::Unreadable.into()),
+    }
+}
+
+/// Returns what the container and its packets tell, for a recording that symphonia can read.
+fn decoded(
+    mut reader: Reader,
+    container: Container,
+    described: &Described,
+    budget: &Budget,
+    limits: &Limits,
+    deadline: Deadline,
+) -> Result<Inspected, Error> {
+    let outline = &described.outline;
     let tracks = reader.tracks();
     if tracks.is_empty() || tracks.len() > MAX_TRACKS {
         return Err(Rejection::Unreadable.into());
     }
-    let video = movie.video.or_else(|| tracks.iter().find_map(video_size));
-    let kind =
-        if video.is_some() || reader.first_track(TrackType::Video).is_some() { Kind::Video } else { Kind::Audio };
-    let in_header = if movie.fragmented { None } else { header_duration(reader.as_ref()) };
+    let video = outline.video.or_else(|| tracks.iter().find_map(video_size));
+    let has_video = video.is_some() || outline.has_video || reader.first_track(TrackType::Video).is_some();
+    let kind = if has_video { Kind::Video } else { Kind::Audio };
+    let told = outline.duration.or_else(|| header_duration(reader.as_ref()));
+    let in_header = told.filter(|_| described.has_exact_header);
 
     let with_waveform = kind == Kind::Audio && in_header.is_none_or(|duration| duration <= limits.max_waveform);
     let mut sound = if with_waveform { Sound::new(reader.as_ref(), limits.max_waveform) } else { None };
     let measured = if in_header.is_none() || sound.is_some() {
-        read_packets(reader.as_mut(), &budget, sound.as_mut(), deadline)?
+        read_packets(reader.as_mut(), budget, sound.as_mut(), deadline)?
     } else {
         None
     };
     Ok(Inspected {
-        duration: in_header.or(measured).filter(|duration| *duration <= MAX_DURATION),
+        duration: in_header.or(measured).or(outline.duration).filter(|duration| *duration <= MAX_DURATION),
         waveform: sound.and_then(Sound::finish),
         ..of_kind(container, kind, video)
     })
 }
 
-/// Returns the result for a movie that symphonia cannot read. Only the size of the video is known, from the boxes.
-fn undecoded(container: Container, video: Option<(u32, u32)>) -> Inspected {
-    of_kind(container, if video.is_some() { Kind::Video } else { Kind::Audio }, video)
+/// What is known of a recording before symphonia reads it.
+struct Described {
+    outline: Outline,
+    /// Whether the duration in the header, if any, is exact. Otherwise the packets determine the duration.
+    has_exact_header: bool,
+    /// Whether symphonia reads the file correctly and within bounded memory.
+    is_regular: bool,
+}
+
+fn describe(file: &mut File, container: Container, deadline: Deadline) -> Result<Described, Error> {
+    let mut described = Described { outline: Outline::default(), has_exact_header: true, is_regular: true };
+    match container {
+        Container::Mp4 | Container::QuickTime => {
+            let movie = boxes::read(file, deadline)?;
+            described.is_regular = movie.is_regular;
+            described.has_exact_header = !movie.interrupted;
+            described.outline = movie.outline;
+        }
+        Container::WebM | Container::Matroska => described.outline = elements::read(file, deadline)?,
+        Container::Wav => described.outline = chunks::read(file)?,
+        Container::Flac if flac_comments(file)? > MAX_COMMENTS => return Err(Rejection::Unreadable.into()),
+        Container::Mp3 => described.has_exact_header = counts_frames(file)?,
+        _ => {}
+    }
+    Ok(described)
+}
+
+/// Returns what the container of a recording tells, for a recording that symphonia cannot read. None if the container
+/// describes no track.
+fn undecoded(container: Container, outline: &Outline) -> Option<Inspected> {
+    let kind = if outline.has_video { Kind::Video } else { Kind::Audio };
+    let duration = outline.duration.filter(|duration| *duration <= MAX_DURATION);
+    (outline.has_video || outline.has_sound).then(|| Inspected { duration, ..of_kind(container, kind, outline.video) })
+}
+
+/// Whether the first frame of an MP3 file contains the number of frames. Without it, symphonia estimates the duration
+/// from the size of the first frame, which is wrong if the sizes vary.
+fn counts_frames(file: &mut File) -> io::Result<bool> {
+    /// Number of bytes that contain the first frame, which has up to 1441 bytes and may follow some padding.
+    const FIRST_FRAME: u64 = 4096;
+    let start = length_of_tag(file)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(FIRST_FRAME).read_to_end(&mut bytes)?;
+    Ok(bytes.windows(4).any(|name| matches!(name, b"Xing" | b"Info" | b"VBRI")))
 }
 
 fn of_kind(container: Container, kind: Kind, video: Option<(u32, u32)>) -> Inspected {

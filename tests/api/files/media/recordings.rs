@@ -75,9 +75,59 @@ fn video_has_the_size_after_rotation() {
     }
 }
 
+/// symphonia supports neither these codecs nor the long description that x265 writes, but browsers and phones do.
+#[test]
+fn a_video_with_any_codec_has_the_size_and_duration_of_its_container() {
+    for (name, content_type, size) in [
+        ("hvc1.mp4", "video/mp4", (64, 48)),
+        ("hvc1.mov", "video/quicktime", (64, 48)),
+        ("hvc1-fragments.mp4", "video/mp4", (64, 48)),
+        ("hevc.mkv", "video/x-matroska", (64, 48)),
+        ("av1.mp4", "video/mp4", (64, 48)),
+        ("prores.mov", "video/quicktime", (32, 32)),
+    ] {
+        let found = inspected(&bytes_of(name), content_type);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Video), "{name}");
+        assert_eq!(found.width.zip(found.height), Some(size), "{name}");
+        assert_eq!(found.duration, Some(Duration::from_secs(1)), "{name}");
+    }
+}
+
+/// Replaces all occurrences of a name in a file.
+fn renamed(name: &str, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes_of(name);
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "{name}");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
+#[test]
+fn a_recording_with_an_unknown_codec_or_box_is_accepted() {
+    for (name, from, to) in [
+        ("portrait.mp4", b"avc1".as_slice(), b"zzzz".as_slice()),
+        ("portrait.mp4", b"avcC", b"zzzz"),
+        ("portrait.mp4", b"mp4a", b"zzzz"),
+        ("portrait.mp4", b"esds", b"zzzz"),
+        ("portrait.mp4", b"udta", b"zzzz"),
+        ("portrait.mp4", b"isom", b"zzzz"),
+        ("hevc.mkv", b"V_MPEGH", b"V_ZZZZZ"),
+    ] {
+        let found = inspected(&renamed(name, from, to), if name == "hevc.mkv" { "video/webm" } else { "video/mp4" });
+        let size = if name == "hevc.mkv" { (64, 48) } else { (48, 64) };
+        assert_eq!((found.kind, found.width.zip(found.height)), (Kind::Video, Some(size)), "{name} {from:?}");
+        assert!(is_about(found.duration, 1000), "{name} {from:?}: {:?}", found.duration);
+    }
+    let sound = inspected(&renamed("voice.m4a", b"mp4a", b"zzzz"), "audio/mp4");
+    assert_eq!((sound.kind, sound.content_type.as_str(), sound.waveform), (Kind::Audio, "audio/mp4", None));
+    assert!(is_about(sound.duration, 2000), "{:?}", sound.duration);
+}
+
 /// Some cameras write two sample descriptions per track, which symphonia does not support.
 #[test]
-fn a_video_with_two_sample_descriptions_has_a_size_but_no_duration() {
+fn a_video_with_two_sample_descriptions_has_a_size_and_a_duration() {
     for (name, content_type, size) in
         [("portrait.mp4", "video/mp4", (48, 64)), ("landscape.mov", "video/quicktime", (64, 48))]
     {
@@ -87,7 +137,64 @@ fn a_video_with_two_sample_descriptions_has_a_size_but_no_duration() {
         bytes[descriptions + 11] = 2;
         let found = inspected(&bytes, content_type);
         assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Video), "{name}");
-        assert_eq!((found.width.zip(found.height), found.duration), (Some(size), None), "{name}");
+        assert_eq!(found.width.zip(found.height), Some(size), "{name}");
+        assert!(is_about(found.duration, 1000), "{name}: {:?}", found.duration);
+    }
+}
+
+#[test]
+fn bytes_after_the_last_box_of_a_movie_are_ignored() {
+    for after in [[0; 64].as_slice(), b"\0\0\0\x20free", b"\0\0\0\0free and more", b"\0\x10\0\0SEFHnothing", b"abc"] {
+        let found = inspected(&[&bytes_of("portrait.mp4"), after].concat(), "video/mp4");
+        assert_eq!(found.width.zip(found.height), Some((48, 64)), "{after:?}");
+        assert!(is_about(found.duration, 1000), "{after:?}: {:?}", found.duration);
+    }
+}
+
+#[test]
+fn video_with_pixels_that_are_not_square_has_the_displayed_size() {
+    for (name, content_type, size) in [
+        ("wide.mp4", "video/mp4", (160, 120)),
+        ("wide.mkv", "video/x-matroska", (160, 120)),
+        ("wide.webm", "video/webm", (160, 120)),
+        ("wide-rotated.mp4", "video/mp4", (120, 160)),
+    ] {
+        let found = inspected(&bytes_of(name), content_type);
+        assert_eq!(found.width.zip(found.height), Some(size), "{name}");
+        assert!(is_about(found.duration, 1000), "{name}: {:?}", found.duration);
+    }
+    // A ratio of pixels that no video has is ignored.
+    let mut bytes = bytes_of("wide.mp4");
+    let ratio = bytes.windows(4).position(|part| part == b"pasp").unwrap() + 4;
+    for ratio_of_pixels in [[u32::MAX, 1], [1, u32::MAX]] {
+        let [across, down] = ratio_of_pixels.map(u32::to_be_bytes);
+        bytes[ratio..ratio + 8].copy_from_slice(&[across, down].concat());
+        let found = inspected(&bytes, "video/mp4");
+        assert_eq!(found.width.zip(found.height), Some((88, 120)), "{ratio_of_pixels:?}");
+    }
+}
+
+#[test]
+fn an_edit_list_shortens_the_duration() {
+    for (name, content_type) in [("cut.mp4", "video/mp4"), ("cut.mov", "video/quicktime")] {
+        let found = inspected(&bytes_of(name), content_type);
+        assert_eq!(found.duration, Some(Duration::from_secs(2)), "{name}");
+        // The header of the movie contains the duration, too. Without it the edit list decides.
+        let mut bytes = bytes_of(name);
+        let header = bytes.windows(4).position(|part| part == b"mvhd").unwrap();
+        for unknown in [0, 0xff] {
+            bytes[header + 20..header + 24].fill(unknown);
+            assert_eq!(inspected(&bytes, content_type).duration, Some(Duration::from_secs(2)), "{name} {unknown}");
+        }
+    }
+}
+
+#[test]
+fn an_mp3_without_a_frame_count_has_the_duration_of_its_frames() {
+    for name in ["uncounted.mp3", "varied.mp3"] {
+        let found = inspected(&bytes_of(name), "audio/mpeg");
+        assert!(is_about(found.duration, 4000), "{name}: {:?}", found.duration);
+        assert!(found.waveform.is_some(), "{name}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people really send: files whose declared type, codec or size is unusual.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Node, get, picture};
 
@@ -29,5 +29,18 @@ async fn a_file_is_stored_and_served_with_the_type_of_its_content() {
         assert_eq!(ready["contentType"], content_type, "{name}");
         assert_eq!(served_type(&ready).await, content_type, "{name}");
         assert_eq!(ready["small"].is_string(), content_type == "image/jpeg", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_video_that_the_server_cannot_decode_has_a_size_and_a_duration() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    for (name, content_type) in
+        [("hvc1.mp4", "video/mp4"), ("hvc1.mov", "video/quicktime"), ("prores.mov", "video/quicktime")]
+    {
+        let ready = ada.upload(name, content_type, &sample(name)).await;
+        assert_eq!((&ready["contentType"], &ready["durationMs"]), (&json!(content_type), &json!(1000)), "{name}");
+        assert!(ready["width"].is_number() && ready["height"].is_number(), "{name}");
     }
 }
