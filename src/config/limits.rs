@@ -179,9 +179,14 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("MEDIA_QUEUE", "files that wait", "disk", UNAVAILABLE),
             limit("MEDIA_QUEUE_SHARE", "files of a user that wait", "other users", RATE_LIMITED),
             limit("MEDIA_TIMEOUT", "seconds", "processors", REJECTED).fixed(MEDIA_TIMEOUT.as_secs()),
-            limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED),
+            limit(
+                "MEDIA_MAX_PIXELS",
+                "pixels",
+                "memory",
+                "the picture has no thumbnails; above four times the limit, the file becomes REJECTED",
+            ),
             limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED).fixed(MEDIA_MAX_FRAMES as u64),
-            limit("MEDIA_MAX_MEMORY", "bytes", "memory", REJECTED),
+            limit("MEDIA_MAX_MEMORY", "bytes", "memory", "the picture has no thumbnails"),
             limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform")
                 .fixed(MEDIA_MAX_WAVEFORM.as_secs()),
         ],

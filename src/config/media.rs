@@ -28,8 +28,8 @@ pub struct Media {
     /// Maximum number of files of one user that wait for inspection. A further file gets RATE_LIMITED
     #[arg(long, hide = true, default_value = "25")]
     pub media_queue_share: usize,
-    /// Maximum pixels of a picture. The default is for pictures of phones with 50 megapixels
-    #[arg(long, env, default_value = "50000000", value_name = "PIXELS", value_parser = within::<u64>(1..=1_000_000_000))]
+    /// Maximum pixels of a picture that gets thumbnails. The default is for pictures of phones with 50 megapixels, 8192 by 6144 pixels. A picture of up to four times as many pixels has no thumbnails, and a larger one is refused
+    #[arg(long, env, default_value = "50331648", value_name = "PIXELS", value_parser = within::<u64>(1..=1_000_000_000))]
     pub media_max_pixels: u64,
     /// Maximum bytes of memory for a decoded picture
     #[arg(long, env, default_value = "536870912", value_name = "BYTES", value_parser = within::<u64>(1_048_576..=17_179_869_184))]

@@ -4,6 +4,7 @@
 
 mod boxes;
 mod chunks;
+mod colour;
 mod content_type;
 mod elements;
 mod metadata;
@@ -53,7 +54,7 @@ impl Kind {
 pub struct Limits {
     /// Maximum number of bytes of a picture. A picture is read into memory as a whole.
     pub max_picture_bytes: u64,
-    /// Maximum number of pixels of a picture.
+    /// Maximum number of pixels of a picture that gets thumbnails.
     pub max_pixels: u64,
     /// Maximum number of frames of an animated picture.
     pub max_frames: u32,

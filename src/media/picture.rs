@@ -5,8 +5,9 @@ use std::io::Cursor;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbaImage};
+use moxcms::ColorProfile;
 
-use super::{Deadline, Inspected, Kind, Limits, Rejection, Size, Thumbnail, metadata};
+use super::{Deadline, Inspected, Kind, Limits, Rejection, Size, Thumbnail, colour, metadata};
 
 /// Maximum length of the longest side of thumbnails, in pixels: for a list, for a conversation, and for a whole screen.
 pub const THUMBNAIL_SIDES: [(Size, u32); 3] = [(Size::Small, 160), (Size::Medium, 480), (Size::Large, 1280)];
@@ -20,29 +21,35 @@ const QUALITY: f32 = 75.0;
 /// Maximum number of pixels of all frames of an animation together, as a multiple of `Limits::max_pixels`.
 const ANIMATION_FACTOR: u64 = 10;
 
-/// Reads the size of a picture, and creates its thumbnails, its blurhash and a copy without metadata.
+/// Maximum number of pixels of a picture that is accepted without being decoded, as a multiple of `Limits::max_pixels`.
+/// With the default it is 201 million pixels: the largest cameras of phones take pictures of 16384 by 12288 pixels.
+const UNDECODED_FACTOR: u64 = 4;
+
+/// Reads the size of a picture, and creates its thumbnails, its blurhash and a copy without metadata. A picture that is
+/// too large to be decoded has no thumbnails and no blurhash.
 pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Deadline) -> Result<Inspected, Rejection> {
-    let (decoder, orientation) = open(bytes, format, limits)?;
-    let (width, height) = rotated_size(decoder.dimensions(), orientation);
-    let stripped = metadata::strip(bytes, format, orientation, deadline)?;
+    let mut picture = open(bytes, format, limits)?;
+    let (width, height) = rotated_size(picture.decoder.dimensions(), picture.orientation);
+    let stripped = metadata::strip(bytes, format, picture.orientation, deadline)?;
     if stripped.frames > limits.max_frames || stripped.frame_pixels > limits.max_pixels * ANIMATION_FACTOR {
         return Err(Rejection::TooManyFrames { allowed: limits.max_frames });
     }
-    let image = decode(decoder)?;
-    deadline.check()?;
-    let thumbnails = thumbnails(image, orientation, &THUMBNAIL_SIDES, deadline)?;
-    let smallest = thumbnails.first().map(|(_, image)| blurhash(image));
-    Ok(Inspected {
-        content_type: format.to_mime_type().to_owned(),
+    let mut found = Inspected {
         kind: Kind::Image,
         width: Some(width),
         height: Some(height),
-        duration: None,
-        blurhash: smallest.transpose()?,
-        waveform: None,
-        thumbnails: encode(&thumbnails, deadline)?,
         cleaned: (stripped.cleaned != bytes).then_some(stripped.cleaned),
-    })
+        ..Inspected::file(format.to_mime_type().to_owned())
+    };
+    if picture.is_decodable {
+        let colours = Colours::of(&mut picture);
+        let image = decode(picture.decoder)?;
+        deadline.check()?;
+        let thumbnails = thumbnails(image, &colours, &THUMBNAIL_SIDES, deadline)?;
+        found.blurhash = thumbnails.first().map(|(_, image)| blurhash(image)).transpose()?;
+        found.thumbnails = encode(&thumbnails, deadline)?;
+    }
+    Ok(found)
 }
 
 /// Crops the middle of a picture to squares with the sides in `SQUARE_SIDES`.
@@ -52,24 +59,60 @@ pub fn square(
     limits: &Limits,
     deadline: Deadline,
 ) -> Result<Vec<Thumbnail>, Rejection> {
-    let (decoder, orientation) = open(bytes, format, limits)?;
-    let image = decode(decoder)?;
+    let mut picture = open(bytes, format, limits)?;
+    if !picture.is_decodable {
+        return Err(Rejection::TooManyPixels { allowed: limits.max_pixels });
+    }
+    let colours = Colours::of(&mut picture);
+    let image = decode(picture.decoder)?;
     deadline.check()?;
     let side = image.width().min(image.height());
     // The orientation can be applied after cropping, because it does not change which pixels are in the middle.
     let image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
-    let squares = thumbnails(image, orientation, &SQUARE_SIDES, deadline)?;
+    let squares = thumbnails(image, &colours, &SQUARE_SIDES, deadline)?;
     encode(&squares, deadline)
 }
 
-/// Reads the header of a picture. Returns a decoder for the pixels, and the orientation. Rejects a picture that exceeds
-/// the limits.
-fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl ImageDecoder, Orientation), Rejection> {
+/// A picture whose header is read.
+struct Picture<D> {
+    decoder: D,
+    orientation: Orientation,
+    /// Whether the pixels are within the limits for decoding.
+    is_decodable: bool,
+}
+
+/// How the pixels of a picture become those of its thumbnails.
+struct Colours {
+    orientation: Orientation,
+    profile: Option<ColorProfile>,
+}
+
+impl Colours {
+    fn of(picture: &mut Picture<impl ImageDecoder>) -> Self {
+        Self { orientation: picture.orientation, profile: colour::profile(&mut picture.decoder) }
+    }
+
+    fn apply(&self, mut image: DynamicImage) -> DynamicImage {
+        image.apply_orientation(self.orientation);
+        match &self.profile {
+            Some(profile) if image.color().has_alpha() => {
+                let plain = DynamicImage::from(divide_colours_by_alpha(&image));
+                multiply_colours_by_alpha(colour::to_srgb(plain, profile).into_rgba8())
+            }
+            Some(profile) => colour::to_srgb(image, profile),
+            None => image,
+        }
+    }
+}
+
+/// Reads the header of a picture. Rejects a picture that exceeds the limits even for pictures that are not decoded.
+fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture<impl ImageDecoder>, Rejection> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = image::Limits::default();
     allowed.max_alloc = Some(limits.max_memory);
     reader.limits(allowed);
-    let too_many = Rejection::TooManyPixels { allowed: limits.max_pixels };
+    let max_undecoded = limits.max_pixels.saturating_mul(UNDECODED_FACTOR);
+    let too_many = Rejection::TooManyPixels { allowed: max_undecoded };
     let mut decoder = reader.into_decoder().map_err(|error| rejection(&error, &too_many))?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
@@ -78,12 +121,13 @@ fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl Imag
     if pixels == 0 {
         return Err(Rejection::Unreadable);
     }
-    if pixels > limits.max_pixels || memory > limits.max_memory {
+    if pixels > max_undecoded {
         return Err(too_many);
     }
     // Exif that cannot be read is ignored.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((decoder, orientation))
+    let is_decodable = pixels <= limits.max_pixels && memory <= limits.max_memory;
+    Ok(Picture { decoder, orientation, is_decodable })
 }
 
 fn rejection(error: &ImageError, too_many: &Rejection) -> Rejection {
@@ -97,7 +141,10 @@ fn decode(decoder: impl ImageDecoder) -> Result<DynamicImage, Rejection> {
     if !image.color().has_alpha() {
         return Ok(image.into_rgb8().into());
     }
-    let mut image = image.into_rgba8();
+    Ok(multiply_colours_by_alpha(image.into_rgba8()))
+}
+
+fn multiply_colours_by_alpha(mut image: RgbaImage) -> DynamicImage {
     for pixel in image.pixels_mut() {
         let [red, green, blue, alpha] = pixel.0;
         if alpha < u8::MAX {
@@ -105,7 +152,7 @@ fn decode(decoder: impl ImageDecoder) -> Result<DynamicImage, Rejection> {
                 [multiply_by_alpha(red, alpha), multiply_by_alpha(green, alpha), multiply_by_alpha(blue, alpha), alpha];
         }
     }
-    Ok(image.into())
+    image.into()
 }
 
 fn multiply_by_alpha(colour: u8, alpha: u8) -> u8 {
@@ -125,11 +172,12 @@ fn rotated_size((width, height): (u32, u32), orientation: Orientation) -> (u32, 
     }
 }
 
-/// Scales a picture to each size and applies its orientation. Each thumbnail is made from the next larger thumbnail.
+/// Scales a picture to each size, turns it upright, and converts its colours to sRGB. Only the largest thumbnail is
+/// converted, so the conversion takes little memory. Each thumbnail is made from the next larger thumbnail.
 /// The result has the order of `sides`.
 fn thumbnails(
     image: DynamicImage,
-    orientation: Orientation,
+    colours: &Colours,
     sides: &[(Size, u32)],
     deadline: Deadline,
 ) -> Result<Vec<(Size, DynamicImage)>, Rejection> {
@@ -138,11 +186,7 @@ fn thumbnails(
     for (size, longest) in sides.iter().rev() {
         let smaller = match (thumbnails.last(), whole.take()) {
             (Some((_, above)), _) => shrink(above, *longest),
-            (None, Some(whole)) => {
-                let mut smaller = shrink(&whole, *longest);
-                smaller.apply_orientation(orientation);
-                smaller
-            }
+            (None, Some(whole)) => colours.apply(shrink(&whole, *longest)),
             (None, None) => return Err(Rejection::Unreadable),
         };
         thumbnails.push((*size, smaller));

@@ -89,7 +89,8 @@ impl Attachment {
     }
 
     /// Blurred placeholder to display while the picture loads, in the BlurHash format (blurha.sh). Null until the file
-    /// is READY, and for files that are not pictures.
+    /// is READY, for files that are not pictures, and for pictures with too many pixels, by default more than 50
+    /// megapixels.
     async fn blurhash(&self) -> Option<&str> {
         self.0.blurhash.as_deref()
     }
@@ -111,8 +112,9 @@ impl Attachment {
         url_of(ctx, ctx.app().attachments().address(&self.0).await.transpose()?)
     }
 
-    /// Signed URL of a scaled-down copy of a picture as WebP, valid for as long as `url`. Null until the file is READY,
-    /// and for files that are not pictures.
+    /// Signed URL of a scaled-down copy of a picture as WebP in sRGB, valid for as long as `url`. Null until the file is
+    /// READY, for files that are not pictures, and for pictures with too many pixels, by default more than 50
+    /// megapixels.
     async fn thumbnail_url(
         &self,
         ctx: &Context<'_>,

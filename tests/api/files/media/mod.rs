@@ -1,6 +1,7 @@
 //! Inspection of files. The tests create simple files themselves. Other files are in tests/media; its README describes
 //! how these files were made.
 
+mod colours;
 mod documents;
 mod hostile;
 mod memory;

@@ -5,7 +5,9 @@ use std::io::Cursor;
 use image::codecs::gif::GifEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, Frame, ImageDecoder as _, ImageFormat, ImageReader, Rgb, RgbImage, Rgba, RgbaImage};
-use parlance::media::{Error, Kind, Rejection, SQUARE_SIDES, Size, THUMBNAIL_SIDES, Thumbnail, inspect, square};
+use parlance::media::{
+    Error, Kind, Limits, Rejection, SQUARE_SIDES, Size, THUMBNAIL_SIDES, Thumbnail, inspect, square,
+};
 
 use super::{PICTURES, bytes_of, file, inspected, limits, rejected, sample};
 
@@ -217,6 +219,51 @@ fn square_thumbnails_show_the_center_of_the_picture() {
     let turned = square(&sample("portrait.jpg"), &limits()).unwrap();
     let image = decoded(&turned[2]).to_rgba8();
     assert!(image.get_pixel(32, 4)[0] > image.get_pixel(32, 60)[0], "red is not at the top");
+}
+
+/// Returns a JPEG with metadata and with a header that declares this size. The pixels are those of a smaller picture.
+fn declared_size(width: u16, height: u16) -> Vec<u8> {
+    let mut bytes = bytes_of("portrait.jpg");
+    let frame = bytes.windows(4).position(|part| part == [0xff, 0xc0, 0, 17]).unwrap();
+    bytes[frame + 5..frame + 9].copy_from_slice(&[height.to_be_bytes(), width.to_be_bytes()].concat());
+    bytes
+}
+
+#[test]
+fn a_picture_too_large_for_thumbnails_has_a_size_and_no_metadata() {
+    for (width, height) in [(1001, 1000), (2000, 2000), (500, 8000)] {
+        let found = inspected(&declared_size(width, height), "image/jpeg");
+        // The picture is rotated by a quarter turn.
+        assert_eq!((found.width, found.height), (Some(height.into()), Some(width.into())));
+        assert_eq!((found.kind, found.blurhash, found.thumbnails.len()), (Kind::Image, None, 0));
+        let cleaned = found.cleaned.expect("metadata was not removed");
+        assert!(!contains(&cleaned, b"GPS") && !contains(&cleaned, b"Camera"));
+        let squares = square(file(&cleaned).path(), &limits());
+        let too_many = Rejection::TooManyPixels { allowed: limits().max_pixels };
+        assert!(matches!(squares, Err(Error::Rejected(rejection)) if rejection == too_many));
+    }
+    // Limits on memory have the same effect as limits on pixels.
+    let little = Limits { max_memory: 96 * 64 * 7 - 1, ..limits() };
+    let found = inspect(&sample("portrait.jpg"), "image/jpeg", &little).unwrap();
+    assert!(found.thumbnails.is_empty() && found.cleaned.is_some() && found.width == Some(64));
+}
+
+#[test]
+fn the_default_limits_accept_pictures_of_phones_with_up_to_200_megapixels() {
+    #[derive(clap::Parser)]
+    struct Settings {
+        #[command(flatten)]
+        media: parlance::config::Media,
+    }
+    let media = <Settings as clap::Parser>::parse_from(["test"]).media;
+    let limits = Limits::new(&media, 1 << 25);
+    for (width, height) in [(8192, 6145), (9248, 6936), (12_000, 9000), (16_320, 12_240), (16_384, 12_288)] {
+        let found = inspect(file(&declared_size(width, height)).path(), "image/jpeg", &limits).unwrap();
+        assert_eq!((found.width, found.height), (Some(height.into()), Some(width.into())));
+    }
+    assert!(8192 * 6144 <= media.media_max_pixels, "pictures with 50 megapixels have thumbnails");
+    let larger = inspect(file(&declared_size(16_384, 12_289)).path(), "image/jpeg", &limits);
+    assert!(matches!(larger, Err(Error::Rejected(Rejection::TooManyPixels { allowed: 201_326_592 }))), "{larger:?}");
 }
 
 #[test]

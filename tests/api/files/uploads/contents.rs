@@ -44,3 +44,19 @@ async fn a_video_that_the_server_cannot_decode_has_a_size_and_a_duration() {
         assert!(ready["width"].is_number() && ready["height"].is_number(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_picture_beyond_the_pixel_limit_is_sent_without_a_thumbnail() {
+    let node = Node::build().flag("--media-max-pixels=10000").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let ready = ada.upload("a.jpg", "image/jpeg", &picture(200, 200)).await;
+    assert_eq!((&ready["width"], &ready["height"]), (&json!(200), &json!(200)));
+    for thumbnail in ["small", "medium", "large", "blurhash"] {
+        assert_eq!(ready[thumbnail], Value::Null, "{thumbnail}");
+    }
+    assert_eq!(ada.send_with(&direct, None, &[&ready["id"]]).await["kind"], "IMAGE");
+    assert_eq!(served_type(&bob.attachment(&ready["id"]).await).await, "image/jpeg");
+    let refused = ada.try_upload("a.jpg", "image/jpeg", &picture(201, 200)).await;
+    assert_eq!(refused["state"], "REJECTED");
+}
