@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
+use super::nested::children;
 use super::tracks::Tracks;
 use super::{Deadline, Error, Outline, Rejection, number};
 
@@ -163,26 +164,4 @@ impl Fragments {
         let bytes_kept = self.bytes_kept + self.count * tracks * TRACK_COST;
         if bytes_kept > MAX_FRAGMENT_MEMORY || self.samples > MAX_SAMPLES { Err(Rejection::Unreadable) } else { Ok(()) }
     }
-}
-
-/// Iterates over the boxes inside a box, as pairs of kind and content. Ends before the first incomplete box.
-pub fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    std::iter::from_fn(move || {
-        let (header, size) = match number(bytes, 0)? {
-            1 => (16, usize::try_from(u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?)).ok()?),
-            size => (8, size as usize),
-        };
-        let (kind, content) = (bytes.get(4..8)?, bytes.get(header..size)?);
-        bytes = bytes.get(size..)?;
-        Some((kind, content))
-    })
-}
-
-/// Iterates over the contents of the boxes of one kind inside a box.
-pub fn all(bytes: &[u8], kind: [u8; 4]) -> impl Iterator<Item = &[u8]> {
-    children(bytes).filter(move |(found, _)| *found == kind).map(|(_, content)| content)
-}
-
-pub fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
-    all(bytes, kind).next()
 }

@@ -8,6 +8,7 @@ mod colour;
 mod content_type;
 mod elements;
 mod metadata;
+mod nested;
 mod picture;
 mod pool;
 mod recording;

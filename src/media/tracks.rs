@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::boxes::{all, child, children};
+use super::nested::{all, child, children};
 use super::{Outline, number, scaled};
 
 /// Number of the first sample entry's bytes that precede its boxes (section 12.1.3).
