@@ -36,7 +36,7 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
         return whole;
     }
     if let Some(status) = failed_precondition(&asked, whole.headers()) {
-        return without_content(status, whole);
+        return without_content(status, &whole);
     }
     let range = if head.method == Method::GET { wanted_range(&asked, whole.headers()) } else { None };
     let mut answer = match range {
@@ -63,7 +63,7 @@ fn plain(head: &Parts) -> Request {
     Request::from_parts(head.clone(), Body::empty())
 }
 
-fn without_content(status: StatusCode, whole: Response) -> Response {
+fn without_content(status: StatusCode, whole: &Response) -> Response {
     let mut answer = status.into_response();
     for (name, value) in whole.headers() {
         if NOT_MODIFIED.contains(name) {
@@ -156,7 +156,8 @@ fn wanted_range(asked: &HeaderMap, found: &HeaderMap) -> Option<HeaderValue> {
     let mut parts = set.split(',').map(str::trim).filter(|part| !part.is_empty());
     let (one, None) = (parts.next()?, parts.next()) else { return None };
     let (first, last) = one.split_once('-')?;
-    let text = match (position(first)?, position(last)?) {
+    [first, last].iter().all(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(())?;
+    let text = match (position(first), position(last)) {
         (Some(first), Some(last)) if first <= last => format!("bytes={first}-{last}"),
         (Some(first), None) => format!("bytes={first}-"),
         // s3s-fs fails for the last bytes of a file that has fewer.
@@ -167,13 +168,9 @@ fn wanted_range(asked: &HeaderMap, found: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// Reads a position in a range. None if it is not a number, and `Some(None)` if it is left out. A position beyond the
-/// largest file is the last position that s3s accepts.
-fn position(digits: &str) -> Option<Option<u64>> {
-    if digits.is_empty() {
-        return Some(None);
-    }
+/// Reads a position in a range, which consists of digits. None if it is left out. A position beyond the largest file
+/// becomes the last position that s3s accepts.
+fn position(digits: &str) -> Option<u64> {
     let most = i64::MAX.unsigned_abs();
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| Some(digits.parse::<u64>().map_or(most, |position| position.min(most))))
+    (!digits.is_empty()).then(|| digits.parse::<u64>().map_or(most, |position| position.min(most)))
 }

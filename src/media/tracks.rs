@@ -10,9 +10,14 @@ const VISUAL_ENTRY: usize = 78;
 /// Maximum number of tracks whose durations are read. Movies have a few.
 const MAX_TRACKS: usize = 256;
 
+/// Width and height in pixels.
+type Sides = (u32, u32);
+/// Width and height of a pixel, in any unit.
+type Ratio = (u64, u64);
+
 /// The tracks of a movie.
 pub struct Tracks {
-    tracks: Vec<Track>,
+    described: Vec<Track>,
     count: usize,
     /// The duration in the header of the movie.
     duration: Option<Duration>,
@@ -40,16 +45,16 @@ impl Tracks {
         let header = child(movie, *b"mvhd").and_then(duration_field);
         let (timescale, ticks) = header.unwrap_or_default();
         let extends = child(movie, *b"mvex");
-        let mut tracks: Vec<_> =
+        let mut described: Vec<_> =
             all(movie, *b"trak").take(MAX_TRACKS).filter_map(|track| Track::of(track, timescale)).collect();
         for defaults in all(extends.unwrap_or_default(), *b"trex") {
             let id = number(defaults, 4);
-            if let Some(track) = tracks.iter_mut().find(|track| Some(track.id) == id) {
+            if let Some(track) = described.iter_mut().find(|track| Some(track.id) == id) {
                 track.ticks_of_sample = number(defaults, 12).unwrap_or_default();
             }
         }
         let count = all(movie, *b"trak").count();
-        Self { tracks, count, duration: seconds(ticks, timescale), in_fragments: extends.is_some() }
+        Self { described, count, duration: seconds(ticks, timescale), in_fragments: extends.is_some() }
     }
 
     pub fn count(&self) -> usize {
@@ -61,7 +66,7 @@ impl Tracks {
         for part in all(fragment, *b"traf") {
             let Some(header) = child(part, *b"tfhd") else { continue };
             let id = number(header, 4);
-            let Some(track) = self.tracks.iter_mut().find(|track| Some(track.id) == id) else { continue };
+            let Some(track) = self.described.iter_mut().find(|track| Some(track.id) == id) else { continue };
             let of_sample = default_ticks(header).unwrap_or(track.ticks_of_sample);
             let runs = all(part, *b"trun").filter_map(|run| ticks_of_run(run, of_sample));
             track.ticks = runs.fold(track.ticks, u64::saturating_add);
@@ -70,8 +75,8 @@ impl Tracks {
 
     /// Returns what the tracks tell. The header of a movie with fragments contains no duration.
     pub fn outline(&self, fragmented: bool) -> Outline {
-        let of = |handler: [u8; 4]| self.tracks.iter().filter(move |track| track.handler == handler);
-        let longest = || self.tracks.iter().filter_map(|track| track.duration(fragmented)).max();
+        let of = |handler: [u8; 4]| self.described.iter().filter(move |track| track.handler == handler);
+        let longest = || self.described.iter().filter_map(|track| track.duration(fragmented)).max();
         Outline {
             video: of(*b"vide").find_map(|track| track.size),
             has_video: of(*b"vide").next().is_some(),
@@ -186,7 +191,7 @@ fn display_size(header: &[u8], descriptions: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// Reads the number of stored pixels, and the ratio of the width of a pixel to its height, from the first sample entry.
-fn stored_size(entries: &[u8]) -> Option<((u32, u32), Option<(u64, u64)>)> {
+fn stored_size(entries: &[u8]) -> Option<(Sides, Option<Ratio>)> {
     let (_, entry) = children(entries).next()?;
     let side = |at: usize| Some(u32::from(u16::from_be_bytes(entry.get(at..at + 2)?.try_into().ok()?)));
     let pixels = (side(24)?, side(26)?);
