@@ -265,6 +265,9 @@ pub struct LogSettings {
     /// Number of events that a stream reads from Postgres at once while it catches up
     #[arg(long, hide = true, default_value = "500")]
     pub catch_up_page: i64,
+    /// Milliseconds between two batches of a consumer of the log, such as the search index
+    #[arg(long, hide = true, default_value = "100", value_parser = milliseconds(1..=60_000))]
+    pub consumer_interval: Duration,
 }
 
 /// Settings of typing and presence, which are not stored. These settings must be the same on every node.

@@ -46,6 +46,8 @@ struct Inner {
     log_delay: Histogram,
     log_holes_filled: Counter,
     log_unpublished: Counter,
+    consumer_position: Family<Labels<1>, Gauge>,
+    consumer_lag: Family<Labels<1>, Seconds>,
     stream_overflows: Counter,
     writer_queue: Gauge,
     writer_batch: Histogram,
@@ -116,6 +118,15 @@ impl Builder {
         self.add(Entry { name, kind: "gauge", labels: String::new(), help }, G::default())
     }
 
+    fn gauges<G: Metric + Clone + Default>(
+        &mut self,
+        name: &'static str,
+        labels: &str,
+        help: &'static str,
+    ) -> G {
+        self.add(Entry { name, kind: "gauge", labels: labels.to_owned(), help }, G::default())
+    }
+
     fn histogram<const N: usize>(&mut self, name: &'static str, help: &'static str, buckets: [f64; N]) -> Histogram {
         self.add(Entry { name, kind: "histogram", labels: String::new(), help }, Histogram::new(buckets))
     }
@@ -150,6 +161,17 @@ impl Default for Metrics {
                 "parlance_log_events_unpublished_total",
                 "Events of this node that were not published, because publishing failed or its queue was full. Tails \
                  read them from Postgres.",
+            ),
+            consumer_position: new.gauges(
+                "parlance_consumer_position",
+                "`consumer`: search",
+                "The newest event that a consumer of the log has handled, on any node.",
+            ),
+            consumer_lag: new.gauges(
+                "parlance_consumer_lag_seconds",
+                "`consumer`: search",
+                "Age in seconds of the oldest event that a consumer of the log has not handled yet, on any node. 0 if \
+                 all events are handled.",
             ),
             stream_overflows: new.counter(
                 "parlance_stream_overflows_total",
@@ -266,6 +288,13 @@ impl Metrics {
 
     pub fn unpublished(&self, events: usize) {
         self.inner.log_unpublished.inc_by(events as u64);
+    }
+
+    /// Sets the position of a consumer, and the age in seconds of the oldest event that it has not handled.
+    pub fn set_consumer(&self, consumer: &'static str, position: i64, lag: f64) {
+        let labels = [("consumer", consumer)];
+        self.inner.consumer_position.get_or_create_owned(&labels).set(position);
+        self.inner.consumer_lag.get_or_create_owned(&labels).set(lag);
     }
 
     pub fn stream_overflow(&self) {

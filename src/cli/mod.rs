@@ -5,6 +5,7 @@ mod export;
 mod health;
 mod invite;
 mod open_files;
+mod reindex;
 mod seed;
 mod serve;
 mod signals;
@@ -34,6 +35,8 @@ enum Command {
     Migrate(Migrate),
     /// After restoring a backup: make every client with a cursor fetch its state again
     ResetCursors(Database),
+    /// Rebuild the search index, while servers run or not
+    Reindex(reindex::Reindex),
     /// Write a user's own data as a JSON archive
     Export(export::Export),
     /// Fill a database with realistic users, groups and history, for demos and load tests
@@ -69,6 +72,7 @@ impl Cli {
                 println!("All earlier cursors are invalid now. Restart the nodes.");
                 Ok(())
             }
+            Command::Reindex(reindex) => runtime()?.block_on(reindex.run()),
             Command::Export(export) => runtime()?.block_on(export.run()),
             Command::Invite(invite) => runtime()?.block_on(invite.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),

@@ -11,6 +11,7 @@ use parlance::domain::seed::{self, Plan};
 use parlance::random::Random;
 
 use super::database::Database;
+use super::reindex;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Seed {
@@ -45,6 +46,7 @@ impl Seed {
         let seeded = seeded.await?;
         let seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
+        reindex::rebuild(url).await?;
         #[expect(clippy::cast_precision_loss, reason = "a rate to read")]
         let rate = seeded.messages as f64 / seeded.writing.as_secs_f64().max(0.001);
         println!("{} users, {} conversations and {} messages", seeded.users, seeded.conversations, seeded.messages);

@@ -35,6 +35,7 @@ use super::messaging::receipts::Receipts;
 use super::messaging::scheduled_messages::ScheduledMessages;
 use super::messaging::scheduler::Scheduler;
 use super::messaging::search::Searches;
+use super::messaging::search_indexer::SearchIndexer;
 use super::messaging::writer::{Committer, Writers};
 use super::people::accounts::Accounts;
 use super::people::contacts::Contacts;
@@ -117,6 +118,8 @@ impl App {
         let scheduler = Scheduler::start(&mut tasks, &database, committer, &config.writing);
         let tail_poll_interval = config.log.tail_poll_interval;
         tasks.spawn(MessageExpiry::new(&database, &log, &signals, clock, tail_poll_interval).run());
+        let indexer = SearchIndexer::open(&database, &metrics, &random, &config.log).await?;
+        tasks.spawn(indexer.run(log.clone()));
         let settings = config.housekeeping.clone();
         tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
         let call_settings = config.calls.with_signal_ttl_for(&config.socket);

@@ -55,6 +55,11 @@ impl Dispatcher {
         *self.position.borrow()
     }
 
+    /// Returns a receiver of the seq that the tail has reached.
+    pub(super) fn positions(&self) -> watch::Receiver<Seq> {
+        self.position.subscribe()
+    }
+
     /// Returns a count that grows when the tail dispatches that a user has left a conversation or turned read receipts
     /// off, and when the tail skips events.
     pub(super) fn access_losses(&self) -> u64 {

@@ -26,7 +26,7 @@ pub enum Audience {
 /// The category of a change, which determines the streams that ask for the change. `Interest` contains what each stream
 /// asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Category {
+pub enum Category {
     /// For inboxes and streams of new messages.
     NewMessages,
     /// For inboxes and streams of message updates.
@@ -102,6 +102,12 @@ macro_rules! changes {
                     $(Self::$Variant { .. } => Category::$Category,)*
                     Self::Unknown(_) => Category::Nodes,
                 }
+            }
+
+            /// Returns the values of the column `kind` for the changes in these categories.
+            pub(super) fn kinds_of(categories: &[Category]) -> Vec<&'static str> {
+                let all = [$(($kind, Category::$Category),)*];
+                all.into_iter().filter(|(_, category)| categories.contains(category)).map(|(kind, _)| kind).collect()
             }
 
             /// Returns the change that a row records. Returns None if this version does not know the kind, or if the

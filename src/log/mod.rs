@@ -5,6 +5,7 @@
 
 mod append;
 mod broker;
+mod consumer;
 mod cursor;
 mod dispatcher;
 mod event;
@@ -25,17 +26,17 @@ mod transaction;
 
 use std::sync::Arc;
 
-use diesel_async::AsyncConnection as _;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use broker::{Broker, Incoming, MemoryBroker, Publication};
+pub use consumer::{Batch, Consumer, Polled};
 pub use cursor::{Cursor, InvalidCursor};
-pub use event::{Audience, Change, Event, Seq};
+pub use event::{Audience, Category, Change, Event, Seq};
 pub use interest::Interest;
 pub use item::Item;
 pub use live_sessions::{LiveSessions, SessionWatch};
@@ -48,18 +49,18 @@ pub use transaction::Transaction;
 
 use crate::clock::Clock;
 use crate::config::LogSettings;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{ConversationId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::messaging::messages::Message;
-use crate::store::{Connection, Database};
+use crate::store::{self, Database};
 use dispatcher::Dispatcher;
 
 /// Begins a new epoch of the log, so that clients with a cursor of an earlier epoch have to resync. Use this for a
 /// database that was restored from a backup: its log continues from an earlier position than clients have seen.
 pub async fn reset_cursors(url: &str, random: &Random) -> Result<()> {
-    let mut connection = Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))?;
+    let mut connection = store::connect(url).await?;
     read::set_epoch(&mut connection, i64::from_be_bytes(random.bytes())).await
 }
 
@@ -140,6 +141,11 @@ impl Log {
     /// Returns the position that this node's tail has reached.
     pub fn position(&self) -> Cursor {
         self.cursor(self.dispatcher.position())
+    }
+
+    /// Returns a receiver of the position that this node's tail has reached, for consumers.
+    pub fn positions(&self) -> watch::Receiver<Seq> {
+        self.dispatcher.positions()
     }
 
     pub fn cursor(&self, seq: Seq) -> Cursor {

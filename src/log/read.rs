@@ -122,6 +122,17 @@ pub(super) async fn between_for(
     read(conn, events_between(after, upto).filter(concerned).limit(limit)).await
 }
 
+/// Like `between`, but reads only events of these kinds.
+pub(super) async fn between_of_kinds(
+    conn: &mut Connection,
+    kinds: &[&str],
+    after: Seq,
+    upto: Seq,
+    limit: i64,
+) -> Result<Vec<Event>> {
+    read(conn, events_between(after, upto).filter(events::kind.eq_any(kinds)).limit(limit)).await
+}
+
 /// Reads all events after the seq `after`, up to and including `upto`, whose audience is this user.
 pub(super) async fn personal_between(conn: &mut Connection, user: UserId, after: Seq, upto: Seq) -> Result<Vec<Event>> {
     read(conn, events_between(after, upto).filter(events::user_id.eq(user))).await

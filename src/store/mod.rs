@@ -36,6 +36,11 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
 pub type PooledConnection<'a> = bb8::PooledConnection<'a, Connection>;
 
+/// Opens a connection outside the pool, for commands.
+pub async fn connect(url: &str) -> Result<Connection> {
+    Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))
+}
+
 /// The pool of connections to Postgres.
 #[derive(Clone)]
 pub struct Database {

@@ -94,6 +94,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    consumers (name) {
+        name -> Text,
+        position -> Int8,
+        holder -> Nullable<Uuid>,
+        leased_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     contact_requests (id) {
         id -> Uuid,
         from_id -> Uuid,
@@ -128,6 +137,7 @@ diesel::table! {
         direct_high -> Nullable<Uuid>,
         history_visible -> Bool,
         avatar_id -> Nullable<Uuid>,
+        search_title -> Nullable<Text>,
     }
 }
 
@@ -301,6 +311,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    search_state (singleton) {
+        singleton -> Bool,
+        analysis -> Int4,
+        rebuilding -> Nullable<Text>,
+        rebuilt_up_to -> Uuid,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -331,6 +350,7 @@ diesel::table! {
         avatar_id -> Nullable<Uuid>,
         email_verified_at -> Nullable<Timestamptz>,
         phone_verified_at -> Nullable<Timestamptz>,
+        search_name -> Text,
     }
 }
 
@@ -370,6 +390,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     call_rings,
     call_signals,
     calls,
+    consumers,
     contact_requests,
     contacts,
     conversations,
@@ -388,6 +409,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     removed_participants,
     scheduled_message_attachments,
     scheduled_messages,
+    search_state,
     sessions,
     users,
 );

@@ -29,8 +29,8 @@ pub struct Chunk {
     pub messages: Lines,
 }
 
-const USERS: &str = "COPY users (id, username, display_name, about, password_hash, created_at) FROM STDIN";
-const CONVERSATIONS: &str = "COPY conversations (id, kind, title, topic, created_by, created_at, last_activity_at,
+const USERS: &str = "COPY users (id, username, display_name, search_name, about, password_hash, created_at) FROM STDIN";
+const CONVERSATIONS: &str = "COPY conversations (id, kind, title, search_title, topic, created_by, created_at, last_activity_at,
     last_message_id, last_message_number, revision, participant_count, direct_low, direct_high) FROM STDIN";
 const PARTICIPANTS: &str = "COPY participants (conversation_id, user_id, id, role, joined_at, last_delivered_number,
     last_read_number, uncounted) FROM STDIN";
@@ -69,9 +69,9 @@ impl Bulk {
         Ok(transaction.commit().await?)
     }
 
-    /// Updates the planner's statistics, and merges the pending list of the GIN index for search into the index.
+    /// Updates the planner's statistics, and merges the pending list of the search index into the index.
     pub async fn vacuum(&self) -> Result<()> {
-        Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages").await?)
+        Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages, search_index").await?)
     }
 }
 

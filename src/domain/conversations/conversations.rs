@@ -24,6 +24,7 @@ use crate::store::conversations::participants::{self, Participant, ParticipantRo
 use crate::store::locks;
 use crate::store::messaging::messages::SystemEventKind;
 use crate::store::people::{blocks, users};
+use crate::text;
 
 /// Error for a viewer who was a participant, but has left or was removed.
 pub(super) const NO_LONGER_PARTICIPANT: Error =
@@ -223,7 +224,7 @@ impl Conversations<'_> {
         after: Option<(DateTime<Utc>, ConversationId)>,
         limit: i64,
     ) -> Result<Vec<(Conversation, Participant)>> {
-        filter.title_contains = filter.title_contains.map(|text| text.to_lowercase());
+        filter.title_contains = filter.title_contains.map(|text| text::fold(&text));
         if filter.title_contains.as_ref().is_some_and(|text| text.contains('\0')) {
             return Ok(Vec::new());
         }

@@ -13,5 +13,6 @@ pub mod receipts;
 pub mod scheduled_messages;
 pub(super) mod scheduler;
 pub mod search;
+pub mod search_indexer;
 pub(super) mod system;
 pub(super) mod writer;

@@ -48,13 +48,15 @@ impl Users<'_> {
     ) -> Result<Vec<Found>> {
         let contact_point = validate::contact_point(query);
         let query = query.trim().to_lowercase();
+        // `@ada` is how a mention shows a username.
+        let query = query.strip_prefix(['@', '＠']).unwrap_or(&query);
         if query.is_empty() || query.chars().count() > MAX_QUERY || query.contains('\0') {
             return Err(Error::invalid("query", format!("A search has 1 to {MAX_QUERY} characters.")));
         }
         self.core.base.check_rate(Rate::Searches, viewer, 1)?;
         let contact_point = contact_point.as_deref();
         let mut connection = self.core.base.connection().await?;
-        Ok(users::search(&mut connection, viewer.user, &query, contact_point, after, limit).await?)
+        Ok(users::search(&mut connection, viewer.user, query, contact_point, after, limit).await?)
     }
 }
 

@@ -11,6 +11,7 @@ use super::shape::Shape;
 use super::text::{self, Language};
 use super::{Plan, Stream, before, id, rng};
 use crate::store::seed::Chunk;
+use crate::text::fold;
 
 pub(super) struct ConversationWriter<'a> {
     pub(super) plan: &'a Plan,
@@ -121,9 +122,10 @@ impl ConversationWriter<'_> {
         let creator = self.user(shape.members[0]);
         let row = chunk.conversations.id(conversation);
         if shape.group {
-            row.text("GROUP").text(&text::title(rng));
+            let title = text::title(rng);
+            row.text("GROUP").text(&title).text(&fold(&title));
         } else {
-            row.text("DIRECT").null();
+            row.text("DIRECT").null().null();
         }
         row.null().id(creator).time(created_at);
         match written.last {

@@ -25,6 +25,8 @@ use crate::clock::Clock;
 use crate::config::Auth;
 use crate::error::Error as Internal;
 use crate::random::Random;
+use crate::store;
+use crate::store::messaging::search_index;
 use crate::store::seed::{Bulk, Chunk, Lines};
 use shape::Shape;
 
@@ -133,6 +135,7 @@ pub async fn fill(
     };
     try_join_all((0..WRITERS).map(write)).await?;
     let writing = begun.elapsed();
+    search_index::begin_rebuild(&mut store::connect(url).await?, crate::text::ANALYSIS).await.map_err(Internal::from)?;
     first.vacuum().await?;
     let messages = shapes.iter().map(|shape| u64::from(shape.messages)).sum();
     Ok(Seeded { users: plan.users, conversations: shapes.len(), messages, first_user, writing })
@@ -177,7 +180,8 @@ impl Users {
                 username = format!("{username}{}", i64::from(index) + existing);
             }
             let id = id(created_at, &mut rng);
-            users.lines.id(id).text(&username).text(&format!("{given} {family}"));
+            let name = format!("{given} {family}");
+            users.lines.id(id).text(&username).text(&name).text(&crate::text::fold(&name));
             match text::about(&mut rng) {
                 Some(about) => users.lines.text(about),
                 None => users.lines.null(),

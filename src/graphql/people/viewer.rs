@@ -189,7 +189,7 @@ pub struct ConversationFilter {
     /// Whether to list only conversations with unread messages.
     #[graphql(default_with = "Some(false)")]
     unread_only: Option<bool>,
-    /// Text that the title must contain. Case is ignored. Direct conversations have no title and do not match.
+    /// Text that the title must contain. Case, accents and width are ignored. Direct conversations have no title and do not match.
     title_contains: Option<String>,
 }
 

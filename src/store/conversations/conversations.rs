@@ -1,8 +1,8 @@
 //! Conversations: direct conversations and groups.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::Eq;
 use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Text};
 use diesel_async::RunQueryDsl;
 
 use super::participants::Participant;
@@ -10,13 +10,9 @@ use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
 use crate::store::messaging::messages::Message;
 use crate::store::schema::{conversations, participants};
 use crate::store::{Connection, escape_like, text_enum};
+use crate::text;
 
 text_enum!(ConversationKind { Direct = "DIRECT", Group = "GROUP" });
-
-#[diesel::declare_sql_function]
-extern "SQL" {
-    fn lower(text: Nullable<Text>) -> Nullable<Text>;
-}
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = conversations, check_for_backend(diesel::pg::Pg))]
@@ -71,14 +67,19 @@ pub struct Filter {
     /// If true, only archived conversations are listed. If false, only conversations that are not archived.
     pub archived: bool,
     pub unread_only: bool,
-    /// Text that the title must contain, in lower case.
+    /// Text that the title must contain, folded by `text::fold`.
     pub title_contains: Option<String>,
+}
+
+/// Returns the assignment of the column `search_title`.
+fn search_title(conversation: &Conversation) -> Eq<conversations::search_title, Option<String>> {
+    conversations::search_title.eq(conversation.title.as_deref().map(text::fold))
 }
 
 /// Inserts the conversation. Returns false and inserts nothing if the two users already have a direct conversation.
 pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> QueryResult<bool> {
     diesel::insert_into(conversations::table)
-        .values(conversation)
+        .values((conversation, search_title(conversation)))
         .on_conflict((conversations::direct_low, conversations::direct_high))
         .do_nothing()
         .execute(conn)
@@ -100,6 +101,7 @@ pub async fn update_settings(conn: &mut Connection, conversation: &Conversation)
     diesel::update(conversations::table.find(conversation.id))
         .set((
             conversations::title.eq(&conversation.title),
+            search_title(conversation),
             conversations::topic.eq(&conversation.topic),
             conversations::history_visible.eq(conversation.history_visible),
             conversations::avatar_id.eq(conversation.avatar_id),
@@ -179,7 +181,7 @@ pub async fn list(
         query = query.filter(unread().gt(0));
     }
     if let Some(text) = &filter.title_contains {
-        query = query.filter(lower(conversations::title).like(format!("%{}%", escape_like(text))));
+        query = query.filter(conversations::search_title.like(format!("%{}%", escape_like(text))));
     }
     if let Some((at, id)) = after {
         query = query.filter(

@@ -9,5 +9,6 @@ pub mod reactions;
 pub mod receipts;
 pub mod scheduled_messages;
 pub mod search;
+pub mod search_index;
 pub mod tombstones;
 pub mod unread;

@@ -1,5 +1,4 @@
-//! Full-text search over messages. An index contains the words of each message, each prefixed with part of the
-//! conversation's id.
+//! Full-text search over messages, in the index that `search_index` writes.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -10,12 +9,13 @@ use super::messages::Message;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 use crate::store::visibility::VISIBLE;
+use crate::text::Term;
 
 /// The criteria of a search.
 #[derive(Clone, Debug)]
-pub struct Search {
-    /// Words that a message must contain. The last word may be only the beginning of a word of the message.
-    pub query: String,
+pub struct Criteria {
+    /// Words that a message must contain.
+    pub terms: Vec<Term>,
     pub conversation: Option<ConversationId>,
     pub sender: Option<UserId>,
 }
@@ -25,17 +25,20 @@ pub struct Search {
 /// The index is queried for about 200 conversations at a time, so that the query of the index stays small. The messages
 /// found in the index are filtered in a later step by sender and by what the user may see: in one step, Postgres would
 /// read all messages of the sender instead of the index. Whole rows are read only for the messages of the page, because
-/// a common word is in many messages. A tombstone has no body, so no search finds it.
+/// a common word is in many messages. A tombstone has no body, so no search finds it, even if it is still indexed.
 pub fn statement() -> String {
     format!(
         "WITH mine AS MATERIALIZED (
              SELECT conversation_id, user_id, hidden_up_to, row_number() OVER () / 200 AS part
              FROM participants WHERE user_id = $1 AND ($3 IS NULL OR conversation_id = $3)
          ), parts AS MATERIALIZED (
-             SELECT part, message_query(array_agg(conversation_id), $2) AS terms FROM mine GROUP BY part
+             SELECT part, string_agg(
+                 '(' || replace($2, '%', right(conversation_id::text, 8) || ' ') || ')', ' | '
+             )::tsquery AS terms
+             FROM mine GROUP BY part
          ), found AS MATERIALIZED (
              SELECT id, conversation_id, number, sender_id, created_at, part
-             FROM parts JOIN messages ON message_terms(conversation_id, body) @@ terms
+             FROM parts JOIN search_index ON words @@ terms JOIN messages ON id = message_id
              WHERE body IS NOT NULL
          ), page AS (
              SELECT messages.id FROM found AS messages JOIN mine AS viewer USING (conversation_id, part)
@@ -48,20 +51,27 @@ pub fn statement() -> String {
     )
 }
 
+/// Returns the query of the index for one conversation, with `%` in place of the prefix of the conversation. Words need
+/// no escaping, because they consist of letters, digits and symbols other than `'`, `\` and `%`.
+fn pattern(terms: &[Term]) -> String {
+    let term = |term: &Term| format!("'%{}'{}", term.word, if term.is_prefix { ":*" } else { "" });
+    terms.iter().map(term).collect::<Vec<_>>().join(" & ")
+}
+
 /// Reads the first `limit` messages after the position `after` that match the search and that the user may see, newest
 /// first.
 pub async fn messages(
     conn: &mut Connection,
     user: UserId,
-    search: &Search,
+    criteria: &Criteria,
     after: Option<(DateTime<Utc>, MessageId)>,
     limit: i64,
 ) -> QueryResult<Vec<Message>> {
     diesel::sql_query(statement())
         .bind::<SqlUuid, _>(user)
-        .bind::<Text, _>(&search.query)
-        .bind::<Nullable<SqlUuid>, _>(search.conversation)
-        .bind::<Nullable<SqlUuid>, _>(search.sender)
+        .bind::<Text, _>(pattern(&criteria.terms))
+        .bind::<Nullable<SqlUuid>, _>(criteria.conversation)
+        .bind::<Nullable<SqlUuid>, _>(criteria.sender)
         .bind::<Nullable<Timestamptz>, _>(after.map(|(at, _)| at))
         .bind::<Nullable<SqlUuid>, _>(after.map(|(_, id)| id))
         .bind::<BigInt, _>(limit)

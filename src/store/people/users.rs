@@ -10,6 +10,7 @@ use super::privacy_settings::Privacy;
 use crate::ids::{AttachmentId, UserId};
 use crate::store::schema::users;
 use crate::store::{Connection, escape_like};
+use crate::text;
 
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
@@ -61,7 +62,8 @@ pub struct Found {
 }
 
 pub async fn insert(conn: &mut Connection, user: &User) -> QueryResult<()> {
-    diesel::insert_into(users::table).values(user).execute(conn).await.map(drop)
+    let search_name = users::search_name.eq(text::fold(&user.display_name));
+    diesel::insert_into(users::table).values((user, search_name)).execute(conn).await.map(drop)
 }
 
 /// Stores the changes and returns the updated user. A changed e-mail address or phone number becomes unverified.
@@ -76,8 +78,9 @@ pub async fn update(conn: &mut Connection, id: UserId, changes: &UserChanges) ->
         let still_verified = case_when(users::phone.is_not_distinct_from(new.as_deref()), users::phone_verified_at);
         users::phone_verified_at.eq(still_verified)
     });
+    let search_name = changes.display_name.as_deref().map(|new| users::search_name.eq(text::fold(new)));
     diesel::update(users::table.find(id))
-        .set((changes, email_verified_at, phone_verified_at))
+        .set((changes, search_name, email_verified_at, phone_verified_at))
         .returning(User::as_returning())
         .get_result(conn)
         .await
@@ -177,10 +180,10 @@ pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<
 }
 
 /// Searches users, and returns the first `limit` users after the position `after` in the order (rank, username). Finds
-/// users whose username begins with `query` or whose display name contains `query`, and the user whose verified e-mail
-/// address or phone number is `contact_point`, if this user lets the viewer find them by it. `query` must be in lower
-/// case. If `query` has fewer than three characters, the index has no trigram of it, so a display name must begin with
-/// `query`.
+/// users whose username begins with `query`, which must be in lower case, or whose display name contains `query`, and
+/// the user whose verified e-mail address or phone number is `contact_point`, if this user lets the viewer find them by
+/// it. Names are compared as `text::fold` writes them. If a folded query has fewer than three characters, the index has
+/// no trigram of it, so a display name must begin with the query.
 pub async fn search(
     conn: &mut Connection,
     viewer: UserId,
@@ -190,9 +193,13 @@ pub async fn search(
     limit: i64,
 ) -> QueryResult<Vec<Found>> {
     const TRIGRAM: usize = 3;
-    let escaped = escape_like(query);
-    let prefix = format!("{escaped}%");
-    let name = if query.chars().count() < TRIGRAM { prefix.clone() } else { format!("%{escaped}%") };
+    let prefix = format!("{}%", escape_like(query));
+    let folded = text::fold(query);
+    let name = match folded.chars().count() {
+        0 => None,
+        ..TRIGRAM => Some(format!("{}%", escape_like(&folded))),
+        _ => Some(format!("%{}%", escape_like(&folded))),
+    };
     diesel::sql_query(
         "WITH owner AS MATERIALIZED (
              SELECT id FROM users
@@ -213,7 +220,7 @@ pub async fn search(
                  ELSE 2
              END AS rank
              FROM users
-             WHERE username LIKE $2 OR lower(display_name) LIKE $3 OR id = (SELECT id FROM owner)
+             WHERE username LIKE $2 OR search_name LIKE $3 OR id = (SELECT id FROM owner)
          ) AS found
          WHERE $4::int IS NULL OR (rank, username) > ($4, $5)
          ORDER BY rank, username
@@ -221,7 +228,7 @@ pub async fn search(
     )
     .bind::<Text, _>(query)
     .bind::<Text, _>(prefix)
-    .bind::<Text, _>(name)
+    .bind::<Nullable<Text>, _>(name)
     .bind::<Nullable<Integer>, _>(after.map(|(rank, _)| rank))
     .bind::<Nullable<Text>, _>(after.map(|(_, username)| username))
     .bind::<BigInt, _>(limit)

@@ -1,0 +1,194 @@
+//! The search index: the words of messages, and names and titles without case, accents and width.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::store::schema::{conversations, messages, search_state, users};
+use crate::store::{Connection, text_enum};
+
+text_enum!(Rebuilding { Messages = "MESSAGES", Users = "USERS", Conversations = "CONVERSATIONS" });
+
+/// A message to index.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = messages, check_for_backend(diesel::pg::Pg))]
+pub struct Source {
+    pub id: MessageId,
+    pub conversation_id: ConversationId,
+    pub body: Option<String>,
+}
+
+/// The index entry of a message. A message without words has no entry.
+pub struct Entry {
+    pub message: MessageId,
+    pub conversation: ConversationId,
+    pub words: Vec<String>,
+}
+
+/// The state of the index.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = search_state, check_for_backend(diesel::pg::Pg))]
+pub struct State {
+    /// Version of the text analysis that computed the index.
+    pub analysis: i32,
+    /// What a rebuild indexes now. None if no rebuild is running.
+    pub rebuilding: Option<Rebuilding>,
+    /// The last row that the rebuild has indexed.
+    pub rebuilt_up_to: Uuid,
+}
+
+pub async fn state(conn: &mut Connection) -> QueryResult<State> {
+    search_state::table.select(State::as_select()).first(conn).await
+}
+
+/// Begins a rebuild with this version of the text analysis, or begins it again if one is running.
+pub async fn begin_rebuild(conn: &mut Connection, analysis: i32) -> QueryResult<()> {
+    diesel::update(search_state::table)
+        .set((
+            search_state::analysis.eq(analysis),
+            search_state::rebuilding.eq(Some(Rebuilding::Messages)),
+            search_state::rebuilt_up_to.eq(Uuid::nil()),
+        ))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Stores the progress of a rebuild. Changes nothing if the state is no longer `old`, because a new rebuild has begun.
+pub async fn advance_rebuild(conn: &mut Connection, old: &State, new: &State) -> QueryResult<()> {
+    diesel::update(search_state::table)
+        .filter(search_state::analysis.eq(old.analysis))
+        .filter(search_state::rebuilding.is_not_distinct_from(old.rebuilding))
+        .filter(search_state::rebuilt_up_to.eq(old.rebuilt_up_to))
+        .set((
+            search_state::analysis.eq(new.analysis),
+            search_state::rebuilding.eq(new.rebuilding),
+            search_state::rebuilt_up_to.eq(new.rebuilt_up_to),
+        ))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Reads the messages with these ids that exist.
+pub async fn sources(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Source>> {
+    messages::table.filter(messages::id.eq_any(ids)).select(Source::as_select()).load(conn).await
+}
+
+/// Reads the first `limit` messages after the id `after`.
+pub async fn sources_after(conn: &mut Connection, after: Uuid, limit: i64) -> QueryResult<Vec<Source>> {
+    messages::table
+        .filter(messages::id.gt(MessageId(after)))
+        .order(messages::id)
+        .limit(limit)
+        .select(Source::as_select())
+        .load(conn)
+        .await
+}
+
+/// Replaces the index entries of these messages. Leaves out messages that no longer exist.
+pub async fn write(conn: &mut Connection, entries: &[Entry]) -> QueryResult<()> {
+    let (empty, filled): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.words.is_empty());
+    let empty: Vec<_> = empty.into_iter().map(|entry| entry.message).collect();
+    if !empty.is_empty() {
+        diesel::sql_query("DELETE FROM search_index WHERE message_id = ANY($1)")
+            .bind::<Array<SqlUuid>, _>(empty)
+            .execute(conn)
+            .await?;
+    }
+    if filled.is_empty() {
+        return Ok(());
+    }
+    // Reactions and pins also update a message. Its words then stay the same, and its entry is not written again.
+    diesel::sql_query(
+        "INSERT INTO search_index (message_id, words)
+         SELECT id, array_to_tsvector(string_to_array(entry.words, E'\\n'))
+         FROM unnest($1, $2) AS entry (id, words) JOIN messages USING (id)
+         ON CONFLICT (message_id) DO UPDATE SET words = excluded.words
+         WHERE search_index.words <> excluded.words",
+    )
+    .bind::<Array<SqlUuid>, _>(filled.iter().map(|entry| entry.message).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(filled.iter().map(|entry| scoped(entry)).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Returns the words of an entry, one on each line, each with the prefix of its conversation.
+fn scoped(entry: &Entry) -> String {
+    let scope = scope(entry.conversation);
+    entry.words.iter().map(|word| format!("{scope}{word}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the prefix of all index entries of a conversation. Two conversations may have the same prefix, so a search
+/// also filters by conversation.
+fn scope(conversation: ConversationId) -> String {
+    let id = conversation.0.to_string();
+    format!("{} ", &id[id.len() - 8..])
+}
+
+/// Computes the search names of the first `limit` users after the id `after`. Returns the id of the last of them, or
+/// None if there are fewer than `limit`.
+pub async fn rename_users(
+    conn: &mut Connection,
+    after: Uuid,
+    limit: i64,
+    fold: fn(&str) -> String,
+) -> QueryResult<Option<Uuid>> {
+    let rows: Vec<(UserId, String)> = users::table
+        .filter(users::id.gt(UserId(after)))
+        .order(users::id)
+        .limit(limit)
+        .select((users::id, users::display_name))
+        .for_no_key_update()
+        .load(conn)
+        .await?;
+    diesel::sql_query(
+        "UPDATE users SET search_name = new.name FROM unnest($1, $2) AS new (id, name)
+         WHERE users.id = new.id AND search_name <> new.name",
+    )
+    .bind::<Array<SqlUuid>, _>(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(rows.iter().map(|(_, name)| fold(name)).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(last_of_page(rows.iter().map(|(id, _)| id.0), limit))
+}
+
+/// Computes the search titles of the first `limit` conversations after the id `after`. Returns the id of the last of
+/// them, or None if there are fewer than `limit`.
+pub async fn rename_conversations(
+    conn: &mut Connection,
+    after: Uuid,
+    limit: i64,
+    fold: fn(&str) -> String,
+) -> QueryResult<Option<Uuid>> {
+    let rows: Vec<(ConversationId, Option<String>)> = conversations::table
+        .filter(conversations::id.gt(ConversationId(after)))
+        .order(conversations::id)
+        .limit(limit)
+        .select((conversations::id, conversations::title))
+        .for_no_key_update()
+        .load(conn)
+        .await?;
+    diesel::sql_query(
+        "UPDATE conversations SET search_title = new.title FROM unnest($1, $2) AS new (id, title)
+         WHERE conversations.id = new.id AND search_title IS DISTINCT FROM new.title",
+    )
+    .bind::<Array<SqlUuid>, _>(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|(_, title)| title.as_deref().map(fold)).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(last_of_page(rows.iter().map(|(id, _)| id.0), limit))
+}
+
+/// Returns the last id of a page with `limit` rows. Returns None if the page is not full.
+fn last_of_page(ids: impl ExactSizeIterator<Item = Uuid>, limit: i64) -> Option<Uuid> {
+    if i64::try_from(ids.len()).is_ok_and(|count| count == limit) { ids.last() } else { None }
+}
+
+/// Counts the messages with a higher id, for the progress of a rebuild.
+pub async fn count_after(conn: &mut Connection, after: Uuid) -> QueryResult<i64> {
+    messages::table.filter(messages::id.gt(MessageId(after))).count().get_result(conn).await
+}
