@@ -6,6 +6,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # scripts/setup installs tools here that the machine does not have.
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
+# Tests of SQL that might depend on the version of Postgres: the log, the store and search.
+POSTGRES_TESTS := consumers log:: log_model migrations retention search seed statements texts users
+
 SHELL_SCRIPTS := $(filter-out scripts/hooks,$(wildcard scripts/* scripts/hooks/*)) .ci/run
 
 # All targets share one build directory, whose lock makes parallel builds wait for each other.
@@ -13,8 +16,8 @@ SHELL_SCRIPTS := $(filter-out scripts/hooks,$(wildcard scripts/* scripts/hooks/*
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run dev cli check test test-one test-with-services test-rust test-generated test-js \
-	test-fuzz soak fuzz lint generate check-generated release release-builds bench load clean
+.PHONY: help run dev cli check test test-one test-with-services test-rust test-postgres \
+	test-generated test-js test-fuzz soak fuzz lint generate check-generated release release-builds bench load clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,11 +57,17 @@ test: lint ## check format and lints, and run all tests; every change must pass 
 
 # A failure in one of them does not keep the others from running.
 test-with-services:
-	@$(MAKE) --no-print-directory --keep-going test-rust test-generated test-js test-fuzz
+	@$(MAKE) --no-print-directory --keep-going test-rust test-postgres test-generated test-js test-fuzz
 
 # Each of these targets except the first starts the built server.
 test-rust:
 	cargo nextest run --workspace --locked
+
+# The oldest and the newest version of Postgres that Parlance supports.
+test-postgres:
+	for version in 14 18; do \
+		scripts/services run --postgres $$version cargo nextest run --locked --test api -- $(POSTGRES_TESTS) || exit 1; \
+	done
 
 test-generated:
 	scripts/generate --check
@@ -132,4 +141,4 @@ load: release-builds ## start a server, put it under load and check all deliveri
 clean: ## remove build results, here and in the cache; installed tools stay
 	cargo clean
 	rm -rf $(CACHE)/fuzz fuzz/artifacts
-	rm -rf web/explorer/dist web/explorer/node_modules tests/js/node_modules
+	rm -rf web/explorer/dist web/explorer/node_modules tests/js/node_modules tests/postgres/node_modules

@@ -29,4 +29,5 @@ pub mod scanner;
 pub mod secret_file;
 pub mod store;
 pub mod task;
+mod text;
 pub mod watchdog;

@@ -118,12 +118,7 @@ impl Builder {
         self.add(Entry { name, kind: "gauge", labels: String::new(), help }, G::default())
     }
 
-    fn gauges<G: Metric + Clone + Default>(
-        &mut self,
-        name: &'static str,
-        labels: &str,
-        help: &'static str,
-    ) -> G {
+    fn gauges<G: Metric + Clone + Default>(&mut self, name: &'static str, labels: &str, help: &'static str) -> G {
         self.add(Entry { name, kind: "gauge", labels: labels.to_owned(), help }, G::default())
     }
 

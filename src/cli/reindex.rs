@@ -26,11 +26,12 @@ struct Settings {
 
 impl Reindex {
     pub(super) async fn run(self) -> Result<()> {
-        self.database.with_url(async |url| {
-            parlance::store::migrate(url).await.context("DATABASE_URL")?;
-            rebuild(url).await
-        })
-        .await?;
+        self.database
+            .with_url(async |url| {
+                parlance::store::migrate(url).await.context("DATABASE_URL")?;
+                rebuild(url).await
+            })
+            .await?;
         println!("The search index is rebuilt.");
         Ok(())
     }

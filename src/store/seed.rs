@@ -30,7 +30,8 @@ pub struct Chunk {
 }
 
 const USERS: &str = "COPY users (id, username, display_name, search_name, about, password_hash, created_at) FROM STDIN";
-const CONVERSATIONS: &str = "COPY conversations (id, kind, title, search_title, topic, created_by, created_at, last_activity_at,
+const CONVERSATIONS: &str =
+    "COPY conversations (id, kind, title, search_title, topic, created_by, created_at, last_activity_at,
     last_message_id, last_message_number, revision, participant_count, direct_low, direct_high) FROM STDIN";
 const PARTICIPANTS: &str = "COPY participants (conversation_id, user_id, id, role, joined_at, last_delivered_number,
     last_read_number, uncounted) FROM STDIN";
@@ -71,7 +72,10 @@ impl Bulk {
 
     /// Updates the planner's statistics, and merges the pending list of the search index into the index.
     pub async fn vacuum(&self) -> Result<()> {
-        Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages, search_index").await?)
+        Ok(self
+            .client
+            .batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages, search_index")
+            .await?)
     }
 }
 

@@ -19,6 +19,7 @@ mod people;
 mod bad_input;
 mod connection_limits;
 mod connections;
+mod consumers;
 mod documents;
 mod event_streams;
 mod events_of_mutations;

@@ -84,6 +84,7 @@ async fn seeded_data_is_consistent_and_usable() {
 
     let node = Node::build().start_on(&database).await;
     let user = User::login(&node, &made.first_user, "try parlance today").await;
+    user.indexed().await;
     let query = "{
         viewer { unreadCount conversations(first: 3) { nodes {
             id participantCount lastMessage { number } messages(last: 2) { nodes { number sender { username } } }

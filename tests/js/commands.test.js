@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { launch, startUnconfigured } from './servers.mjs';
 import { ask, Person, withTimeout } from './support.mjs';
 
-test('export, seed and reset-cursors use the private Postgres of a running or stopped server', async () => {
+test('export, seed, reindex and reset-cursors use the private Postgres of a running or stopped server', async () => {
   const server = await startUnconfigured();
   const alice = await Person.register(server, 'ada');
   const run = async (...args) => {
@@ -22,7 +22,12 @@ test('export, seed and reset-cursors use the private Postgres of a running or st
   assert.match(await run('seed', '--append', '--users', '3', '--messages', '5'), /3 users, .* 5 messages/);
   assert.equal(await alice.ask('{ viewer { id } }').then((data) => Boolean(data.viewer.id)), true);
 
+  const found = async () => (await alice.ask('{ searchUsers(query: "ada") { nodes { id } } }')).searchUsers.nodes;
+  assert.match(await run('reindex'), /The search index is rebuilt/);
+  assert.equal((await found()).length, 1);
+
   await server.stop();
+  assert.match(await run('reindex'), /The search index is rebuilt/);
   assert.equal(await exported(), alice.id);
   assert.match(await run('reset-cursors'), /earlier cursors are invalid/);
   assert.equal(await server.postgresPid(), undefined, 'the command must stop Postgres again');

@@ -135,7 +135,9 @@ pub async fn fill(
     };
     try_join_all((0..WRITERS).map(write)).await?;
     let writing = begun.elapsed();
-    search_index::begin_rebuild(&mut store::connect(url).await?, crate::text::ANALYSIS).await.map_err(Internal::from)?;
+    search_index::begin_rebuild(&mut store::connect(url).await?, crate::text::ANALYSIS)
+        .await
+        .map_err(Internal::from)?;
     first.vacuum().await?;
     let messages = shapes.iter().map(|shape| u64::from(shape.messages)).sum();
     Ok(Seeded { users: plan.users, conversations: shapes.len(), messages, first_user, writing })

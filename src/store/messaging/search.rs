@@ -52,9 +52,12 @@ pub fn statement() -> String {
 }
 
 /// Returns the query of the index for one conversation, with `%` in place of the prefix of the conversation. Words need
-/// no escaping, because they consist of letters, digits and symbols other than `'`, `\` and `%`.
+/// no escaping, because they contain no quotes, backslashes and percent signs.
 fn pattern(terms: &[Term]) -> String {
-    let term = |term: &Term| format!("'%{}'{}", term.word, if term.is_prefix { ":*" } else { "" });
+    let term = |term: &Term| match term {
+        Term::Word(word) => format!("'%{word}'"),
+        Term::Prefix(word) => format!("'%{word}':*"),
+    };
     terms.iter().map(term).collect::<Vec<_>>().join(" & ")
 }
 

@@ -12,6 +12,8 @@ mod read_receipts;
 mod receipts;
 mod scheduled_messages;
 mod search;
+mod search_index;
+mod search_languages;
 mod status;
 mod unread;
 

@@ -1,10 +1,11 @@
 //! Clients that call the API over HTTP, and users with accounts.
 
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use serde_json::{Value, json};
 
-use super::PATIENCE;
 use super::node::Node;
 use super::socket::{Inbox, Socket};
+use super::{PATIENCE, eventually};
 
 /// The accepted media type. With this type, the HTTP status shows whether the operation was executed.
 const ACCEPT: &str = "application/graphql-response+json";
@@ -51,17 +52,19 @@ impl Answer {
 pub struct Api {
     pub url: String,
     http: reqwest::Client,
+    /// URL of the node's database. Empty if the server is not a node of this process.
+    database_url: String,
 }
 
 impl From<&Node> for Api {
     fn from(node: &Node) -> Self {
-        Self { url: node.url("/graphql"), http: node.http.clone() }
+        Self { url: node.url("/graphql"), http: node.http.clone(), database_url: node.database_url.clone() }
     }
 }
 
 impl Api {
     pub fn new(url: String) -> Self {
-        Self { url, http: http_client().build().unwrap() }
+        Self { url, http: http_client().build().unwrap(), database_url: String::new() }
     }
 
     /// Returns a client of this node whose requests come from 127.0.0.`last`, so that limits by address count its
@@ -69,7 +72,18 @@ impl Api {
     pub fn from_address(node: &Node, last: u8) -> Self {
         let address = std::net::Ipv4Addr::new(127, 0, 0, last).into();
         let http = http_client().local_address(Some(address)).build().unwrap();
-        Self { url: node.url("/graphql"), http }
+        Self { url: node.url("/graphql"), http, database_url: node.database_url.clone() }
+    }
+
+    /// Waits until the search index contains all changes of messages up to now.
+    pub async fn indexed(&self) {
+        let mut connection = AsyncPgConnection::establish(&self.database_url).await.unwrap();
+        let current = "SELECT 1 FROM consumers, log_head, search_state
+            WHERE name = 'search' AND position >= log_head.seq AND rebuilding IS NULL";
+        eventually("the search index is up to date", async || {
+            diesel::sql_query(current).execute(&mut connection).await.unwrap() > 0
+        })
+        .await;
     }
 
     pub async fn call(&self, token: Option<&str>, query: &str, variables: Value) -> Answer {
@@ -115,6 +129,11 @@ impl User {
         let query = format!("mutation ($input: RegisterInput!) {{ register(input: $input) {{ {SIGNED_IN} }} }}");
         let data = api.call(None, &query, json!({"input": {"username": username, "password": password}})).await.data();
         Self::from_payload(api, &data["register"])
+    }
+
+    /// Waits until the search index contains all changes of messages up to now.
+    pub async fn indexed(&self) {
+        self.api.indexed().await;
     }
 
     /// Signs in to an existing account. The returned user has a new session.

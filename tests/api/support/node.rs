@@ -33,6 +33,7 @@ pub struct Node {
     pub http: reqwest::Client,
     /// Settings of the S3 that the node uses: its embedded S3, or the S3 that was passed to `NodeBuilder::s3`.
     pub s3: S3Settings,
+    pub database_url: String,
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     _tail: DropGuard,
@@ -273,6 +274,7 @@ impl NodeBuilder {
             app,
             http,
             s3: s3_settings,
+            database_url: database_url.to_owned(),
             stop,
             served: running,
             _tail: tail.drop_guard(),
