@@ -152,11 +152,6 @@ impl NodeProcess {
         signal(&self.process, Signal::SIGTERM);
     }
 
-    /// Returns whether the process has exited.
-    pub fn is_gone(&mut self) -> bool {
-        self.process.try_wait().unwrap().is_some()
-    }
-
     /// Waits until the process exits, and returns its exit status.
     pub async fn ended(&mut self) -> ExitStatus {
         timeout(4 * PATIENCE, self.process.wait()).await.expect("the process did not exit in time").unwrap()
