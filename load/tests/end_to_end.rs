@@ -32,7 +32,7 @@ async fn two_nodes_deliver_every_message_while_listeners_reconnect() {
             &format!("REDIS_PREFIX={name}"),
         ])
         .args(["--conversations=2x6,5x2,12x1", "--senders=3", "--rate=60", "--churn=50"])
-        .args(["--seconds=2", "--warm-up=0", "--json"])
+        .args(["--seconds=5", "--warm-up=0", "--json"])
         .arg(&file)
         .output()
         .unwrap();

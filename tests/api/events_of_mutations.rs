@@ -163,11 +163,15 @@ async fn live_events(inbox: &mut Inbox, count: usize) -> Vec<String> {
     kinds
 }
 
-/// Returns those of the live events that a resumed stream delivers. CallRinging is delivered only while the call rings.
+/// Leaves out CallRinging if the call is answered or ends, because CallRinging is delivered only while the call rings.
+fn without_past_rings(events: &[&'static str]) -> Vec<&'static str> {
+    let is_over = ["CallAnswered", "CallEnded"].iter().any(|kind| events.contains(kind));
+    events.iter().copied().filter(|kind| !is_over || *kind != "CallRinging").collect()
+}
+
+/// Returns those of the live events that a resumed stream delivers.
 fn resumed_of(live: &[&'static str]) -> Vec<&'static str> {
-    let is_over = ["CallAnswered", "CallEnded"].iter().any(|kind| live.contains(kind));
-    let is_left_out = |kind: &str| LIVE_ONLY.contains(&kind) || is_over && kind == "CallRinging";
-    live.iter().copied().filter(|kind| !is_left_out(kind)).collect()
+    without_past_rings(live).into_iter().filter(|kind| !LIVE_ONLY.contains(kind)).collect()
 }
 
 /// Resumes a stream from the cursor, and returns the types of the events before the marker.
@@ -205,7 +209,11 @@ async fn each_mutation_sends_exactly_the_expected_events_to_the_log_and_to_the_i
         for (user, expected, live, cursor) in
             [(&phone, row.ada, &mut live_ada, before_ada), (&world.bob, row.bob, &mut live_bob, before_bob)]
         {
-            check(&format!("live, {}", user.username), &live_events(live, expected.len()).await, expected);
+            let found = live_events(live, without_past_rings(expected).len()).await;
+            // On a loaded machine the call may be over before the node delivers its ring.
+            let rang = found.iter().any(|kind| kind == "CallRinging");
+            let wanted = if rang { expected.to_vec() } else { without_past_rings(expected) };
+            check(&format!("live, {}", user.username), &found, &wanted);
             if expected.last() != Some(&CLOSED) {
                 let in_log = resumed_of(expected);
                 check(&format!("resumed, {}", user.username), &resumed_events(user, cursor.as_deref()).await, &in_log);

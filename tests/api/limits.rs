@@ -126,11 +126,14 @@ async fn brackets_after_an_unclosed_block_string_count_as_nesting() {
     }
 }
 
+/// Much longer than the operations that must succeed, also on a loaded machine.
+const TIMEOUT: &str = "--operation-timeout=4";
+
 /// After the timeout a query is cancelled. A mutation continues, but its client gets UNAVAILABLE.
 #[tokio::test]
 async fn operations_that_exceed_the_timeout_get_errors() {
     let database = TestDatabase::new().await;
-    let node = Node::build().flag("--operation-timeout=1").start_on(&database).await;
+    let node = Node::build().flag(TIMEOUT).start_on(&database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Slow", &[]).await;
     let mut lock = database.connection().await;
@@ -149,7 +152,7 @@ async fn operations_that_exceed_the_timeout_get_errors() {
 #[tokio::test]
 async fn root_fields_after_the_deadline_are_not_started() {
     let database = TestDatabase::new().await;
-    let node = Node::build().flag("--operation-timeout=1").start_on(&database).await;
+    let node = Node::build().flag(TIMEOUT).start_on(&database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Slow", &[]).await;
     let mut lock = database.connection().await;

@@ -157,7 +157,9 @@ async fn errors_are_counted_by_code_on_every_transport() {
 #[tokio::test]
 async fn missing_publications_and_queue_overflows_are_counted() {
     let broker = Arc::new(DroppingBroker::new(Arc::new(MemoryBroker::default()), 3));
-    let node = Node::build().broker(broker).flag("--stream-queue=1").start_alone().await;
+    // With the default interval, a poll could read the dropped events before the tail notices that they are missing.
+    let flags = ["--stream-queue=1", "--tail-poll-interval=10000"];
+    let node = Node::build().broker(broker).flags(&flags).start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Group", &[]).await;
     let inbox = ada.inbox().await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, Socket, User};
+use crate::support::{Node, Socket, User, eventually};
 
 const UNREAD: &str = "subscription { inbox { __typename ... on MessageAdded {
     message { body conversation { viewerMembership { id unreadCount } } }
@@ -77,13 +77,13 @@ async fn a_shared_document_gives_strangers_no_access() {
     let query = "subscription ($id: ID) { messageAdded(conversationId: $id) { message { body } } }";
     let mut socket = ada.socket().await;
     socket.subscribe("mine", query, json!({"id": group})).await;
+    node.subscription_is_live(&ada, &group).await;
     let mut stranger = eve.socket().await;
     stranger.subscribe("hers", query, json!({"id": group})).await;
     assert_eq!(stranger.receive().await["payload"][0]["extensions"]["code"], "NOT_FOUND");
-    stranger.subscribe("all", query, json!({})).await;
     let theirs = eve.create_group("Hers", &[]).await;
-    // The pong shows that the subscription is live.
-    socket.ping().await;
+    stranger.subscribe("all", query, json!({})).await;
+    node.subscription_is_live(&eve, &theirs).await;
     ada.send(&group, "for ada alone").await;
     eve.send(&theirs, "for eve alone").await;
     let body = |message: Value| message["payload"]["data"]["messageAdded"]["message"]["body"].clone();
@@ -103,26 +103,31 @@ async fn an_event_is_rendered_once_for_identical_subscriptions() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Once", &[]).await;
-    let plain = "subscription ($id: ID) { messageAdded(conversationId: $id) { message { body sender { username } } } }";
+    let plain = "subscription ($id: ID, $after: String) { messageAdded(conversationId: $id, after: $after) {
+        message { body sender { username } }
+    } }";
     let personal = plain.replace("body", "conversation { viewerMembership { id } }");
     for (query, shared) in [(plain, true), (personal.as_str(), false)] {
         let mut sockets = Vec::new();
+        // Without a cursor, a subscription that is not live yet would miss the first message.
+        let after = node.app.log().position().to_string();
         for place in 0..LISTENERS {
             let mut socket = ada.socket().await;
             // Arguments of the root field may differ.
-            let variables = if place % 2 == 0 { json!({"id": group}) } else { json!({}) };
-            socket.subscribe("it", query, variables).await;
-            socket.send(json!({"type": "ping"})).await;
-            assert_eq!(socket.receive().await["type"], "pong");
+            let id = (place % 2 == 0).then_some(&group);
+            socket.subscribe("it", query, json!({"id": id, "after": after})).await;
             sockets.push(socket);
         }
-        // After all sockets have received the first message, all subscriptions are live.
-        ada.send(&group, "first").await;
-        for socket in &mut sockets {
-            socket.receive_of("it").await;
+        // A stream that has received the first message reads no later messages from the log, so after the second
+        // message all subscriptions are live.
+        for body in ["first", "second"] {
+            ada.send(&group, body).await;
+            for socket in &mut sockets {
+                assert!(socket.receive_of("it").await["payload"]["data"]["messageAdded"]["message"].is_object());
+            }
         }
         let before = renders(&node).await;
-        ada.send(&group, "second").await;
+        ada.send(&group, "third").await;
         for socket in &mut sockets {
             assert!(socket.receive_of("it").await["payload"]["data"]["messageAdded"]["message"].is_object());
         }
@@ -130,6 +135,8 @@ async fn an_event_is_rendered_once_for_identical_subscriptions() {
         // All sockets belong to one user, so a document with viewer fields is also rendered once.
         let expected = if shared { (1, 0) } else { (0, 1) };
         assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{query}");
+        drop(sockets);
+        eventually("the subscriptions end", async || node.metric("parlance_subscriptions_open").await == 0).await;
     }
 }
 

@@ -50,7 +50,7 @@ async fn each_protocol_violation_closes_the_socket_with_the_specified_code() {
 
 #[tokio::test]
 async fn a_socket_without_connection_init_in_time_is_closed() {
-    let node = Node::build().flag("--socket-init-timeout=1").start_alone().await;
+    let node = Node::build().flag("--socket-init-timeout=4").start_alone().await;
     let mut socket = raw(&node).await;
     // A ping is answered, but does not extend the timeout.
     socket.send(json!({"type": "ping"})).await;
@@ -89,6 +89,7 @@ async fn queries_mutations_and_subscriptions_run_concurrently_on_a_socket() {
     let group = ada.create_group("Socket", &[]).await;
     let mut socket = ada.socket().await;
     socket.subscribe("inbox", INBOX, json!({})).await;
+    assert_eq!(socket.receive_of("inbox").await["payload"]["data"]["inbox"]["__typename"], "CaughtUp");
     let send = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { number } } }";
     socket.subscribe("send", send, json!({"id": group})).await;
     socket.subscribe("query", VERSION, json!({})).await;
@@ -100,9 +101,7 @@ async fn queries_mutations_and_subscriptions_run_concurrently_on_a_socket() {
     assert_eq!(socket.receive_of("send").await, json!({"type": "complete", "id": "send"}));
     assert_eq!(socket.receive_of("query").await["payload"]["data"]["serverInfo"]["maxPageSize"], 100);
     assert_eq!(socket.receive_of("query").await["type"], "complete");
-    for expected in ["CaughtUp", "MessageAdded"] {
-        assert_eq!(socket.receive_of("inbox").await["payload"]["data"]["inbox"]["__typename"], expected);
-    }
+    assert_eq!(socket.receive_of("inbox").await["payload"]["data"]["inbox"]["__typename"], "MessageAdded");
 }
 
 #[tokio::test]
@@ -204,23 +203,23 @@ fn assert_limited(message: &Value, limit: &str) {
 async fn operations_per_second_on_one_socket_are_limited() {
     let node = Node::build().flag("--socket-operations-per-second=3").start_alone().await;
     let mut socket = anonymous(&node).await;
-    for id in ["1", "2", "3", "4"] {
-        socket.subscribe(id, VERSION, json!({})).await;
+    // The rate allows a burst of three operations, and then one operation every 333 ms.
+    let mut answers: Vec<Value> = Vec::new();
+    while answers.last().is_none_or(|answer| answer["type"] == "next") {
+        let id = answers.len().to_string();
+        socket.subscribe(&id, VERSION, json!({})).await;
+        answers.push(socket.receive_of(&id).await);
     }
-    for id in ["1", "2", "3"] {
-        assert_eq!(socket.receive_of(id).await["type"], "next");
-    }
-    let message = socket.receive_of("4").await;
-    assert_eq!(message["type"], "error");
-    assert_limited(&message, "SOCKET_OPERATIONS_PER_SECOND");
+    assert!((4..100).contains(&answers.len()), "{answers:#?}");
+    assert_limited(&answers[answers.len() - 1], "SOCKET_OPERATIONS_PER_SECOND");
     // Another socket has a separate limit, and the first socket stays open.
     let mut other = anonymous(&node).await;
     other.subscribe("1", VERSION, json!({})).await;
     assert_eq!(other.receive().await["type"], "next");
     // After a second the first socket accepts operations again.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    socket.subscribe("5", VERSION, json!({})).await;
-    assert_eq!(socket.receive_of("5").await["type"], "next");
+    socket.subscribe("later", VERSION, json!({})).await;
+    assert_eq!(socket.receive_of("later").await["type"], "next");
 }
 
 #[tokio::test]
@@ -249,8 +248,8 @@ fn ping_with(token: &str) -> Value {
 async fn a_ping_with_a_fresh_token_extends_the_lifetime_of_the_socket() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
-    // The clock of this node is 896 s behind, so its tokens with a lifetime of 900 s expire after 4 s.
-    let behind = Node::build().clock(Clock::off_by(TimeDelta::seconds(-896))).start_on(&database).await;
+    // The clock of this node is 890 s behind, so its tokens with a lifetime of 900 s expire after 10 s.
+    let behind = Node::build().clock(Clock::off_by(TimeDelta::seconds(-890))).start_on(&database).await;
     let ada = behind.register("ada").await.on(&node);
     let (left_alone, mut extended) = (ada.inbox().await, ada.inbox().await);
     let refresh = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) {
@@ -288,23 +287,22 @@ async fn a_ping_with_an_invalid_token_closes_the_socket() {
 
 #[tokio::test]
 async fn only_clients_that_do_not_answer_pings_are_disconnected() {
-    let node = Node::build().flag("--socket-ping-interval=1").flag("--socket-pong-timeout=1").start_alone().await;
+    let node = Node::build().flag("--socket-ping-interval=4").flag("--socket-pong-timeout=4").start_alone().await;
     let ada = node.register("ada").await;
-    let mut lively = ada.inbox().await;
-    let mut silent = ada.socket().await;
-    let (silent_end, ()) = tokio::join!(silent.ended_without_answering(), async {
-        // The test client answers pings while it reads.
-        let next = tokio::time::timeout(std::time::Duration::from_secs(4), lively.next()).await;
-        assert!(next.is_err(), "an unexpected event arrived");
-    });
-    assert_eq!(silent_end, 1, "the server must disconnect after one ping");
+    let (mut lively, mut silent) = (ada.inbox().await, ada.socket().await);
+    // The test client answers pings while it reads. The older socket has the earlier deadline.
+    let pings = tokio::select! {
+        pings = silent.ended_without_answering() => pings,
+        event = lively.next() => panic!("an unexpected event arrived: {event}"),
+    };
+    assert_eq!(pings, 1, "the server must disconnect after one ping");
     let group = ada.create_group("Alive", &[]).await;
     assert_eq!(lively.next().await["conversation"]["id"], group.as_str());
 }
 
 #[tokio::test]
 async fn a_drain_makes_the_node_not_ready_and_closes_sockets_with_1012() {
-    let node = Node::build().flag("--drain-delay=1").start_alone().await;
+    let node = Node::build().flag("--drain-delay=5").start_alone().await;
     let ada = node.register("ada").await;
     let (inbox, silent) = (ada.inbox().await, raw(&node).await);
     assert_eq!(node.http.get(node.url("/health/ready")).send().await.unwrap().status(), 200);

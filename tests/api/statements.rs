@@ -31,7 +31,10 @@ fn count_statements() {
 
 /// Returns a builder of a node that does not poll Postgres during a test, so that only statements of the test count.
 fn quiet() -> NodeBuilder {
-    Node::build().flags(&["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--consumer-interval=60000"])
+    // The interval of the polls for calls depends on the timeouts of calls.
+    let calls = ["--call-ring-timeout=600", "--call-absence-timeout=600"];
+    let polls = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--consumer-interval=60000"];
+    Node::build().flags(&polls).flags(&calls)
 }
 
 async fn statements_of(user: &User, query: &str) -> usize {
@@ -96,8 +99,7 @@ async fn the_statement_count_of_a_conversation_list_does_not_depend_on_the_lengt
 #[tokio::test]
 async fn the_statement_count_of_a_message_page_does_not_depend_on_attachments() {
     count_statements();
-    let still = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--attachment-sweep-interval=60000"];
-    let node = still.into_iter().fold(Node::build(), crate::support::NodeBuilder::flag).start_alone().await;
+    let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Files", &[]).await;
     let query = format!(
@@ -196,7 +198,7 @@ async fn the_statement_count_of_viewer_relations_does_not_depend_on_the_number_o
 async fn a_query_starts_no_statement_after_its_timeout() {
     count_statements();
     let database = TestDatabase::new().await;
-    let node = quiet().flag("--operation-timeout=1").start_on(&database).await;
+    let node = quiet().flag("--operation-timeout=5").start_on(&database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Slow", &[]).await;
     ada.send(&group, "one").await;

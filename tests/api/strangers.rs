@@ -78,7 +78,9 @@ async fn streams_deliver_no_events_of_conversations_without_the_user() {
     let before = stranger.inbox().await.cursor;
     let mut live = stranger.inbox().await;
     let mut messages = stranger.socket().await;
-    messages.subscribe("all", "subscription { messageAdded { message { body } } }", json!({})).await;
+    // With a cursor, the subscription delivers all messages from now on, whenever it becomes live.
+    let query = "subscription ($after: String) { messageAdded(after: $after) { message { body } } }";
+    messages.subscribe("all", query, json!({"after": before})).await;
 
     let other = node.register("other").await;
     let group = bob.create_group("Without the stranger", &[&ada, &other]).await;

@@ -126,22 +126,21 @@ async fn a_stream_whose_queue_overflows_loses_nothing() {
 #[tokio::test]
 async fn message_added_delivers_messages_of_one_conversation_or_of_all() {
     let node = Node::start().await;
-    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
-    let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Group", &[&bob]).await);
-    let mut socket = bob.socket().await;
-    socket.subscribe("one", MESSAGES, json!({"id": group})).await;
-    socket.subscribe("all", MESSAGES, json!({})).await;
-    // When the node answers the next operation, it has received both subscriptions.
-    socket.subscribe("sync", "{ serverInfo { version } }", json!({})).await;
-    assert_eq!(socket.receive_of("sync").await["type"], "next");
-    // A subscription starts at the head of the log when it is first polled. Its first event shows that the
-    // subscription was polled.
-    ada.send(&direct, "1").await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let other = ada.create_group("Other", &[&bob, &cem]).await;
+    let group = ada.create_group("Group", &[&bob, &cem]).await;
+    let (mut of_all, mut of_one) = (bob.socket().await, cem.socket().await);
+    of_all.subscribe("all", MESSAGES, json!({})).await;
+    of_one.subscribe("one", MESSAGES, json!({"id": group})).await;
+    for user in [&bob, &cem] {
+        node.subscription_is_live(user, &group).await;
+    }
+    ada.send(&other, "1").await;
     let first = ada.send(&group, "2").await;
     assert_eq!(first["number"], 1);
-    assert_eq!(next_message(&mut socket, "all").await["message"]["body"], "1");
-    let all = next_message(&mut socket, "all").await;
-    let one = next_message(&mut socket, "one").await;
+    assert_eq!(next_message(&mut of_all, "all").await["message"]["body"], "1");
+    let all = next_message(&mut of_all, "all").await;
+    let one = next_message(&mut of_one, "one").await;
     assert_eq!(all, one);
 
     ada.send(&group, "3").await;

@@ -19,7 +19,7 @@ const scanned = gate();
 before(async () => {
   clamd = createServer(scan);
   await once(clamd.listen(0, '127.0.0.1'), 'listening');
-  const scans = { CLAMD_ADDRESS: `127.0.0.1:${clamd.address().port}`, OPERATION_TIMEOUT: '2' };
+  const scans = { CLAMD_ADDRESS: `127.0.0.1:${clamd.address().port}`, OPERATION_TIMEOUT: '4' };
   [server, slow] = await startNodes({}, scans);
 });
 after(() => clamd.close());

@@ -96,12 +96,12 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
 
   test('keep-alive messages keep a client with a short timeout connected', async () => {
     const { alice, bob, conversation } = await pair(beating);
-    const client = connect(beating, bob, { timeout: 2500 });
+    const client = connect(beating, bob, { timeout: 6000 });
     const { results } = run(client, INBOX);
     assert.equal((await results.next()).data.inbox.__typename, 'CaughtUp');
     assert.deepEqual(client.socket.received.slice(0, 2).map(({ type }) => type), ['connection_ack', 'ka']);
     const lost = once(client.socket, 'close').then(() => assert.fail('the client disconnected'));
-    while (of(client.socket, 'ka').length < 5) await Promise.race([once(client.socket, 'message'), lost]);
+    while (of(client.socket, 'ka').length < 8) await Promise.race([once(client.socket, 'message'), lost]);
     await alice.send(conversation, 'still there?');
     assert.equal((await results.next()).data.inbox.message.body, 'still there?');
     client.close();

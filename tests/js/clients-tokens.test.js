@@ -132,6 +132,7 @@ describe('tokens', { concurrency: true }, () => {
     const { inbox, codes } = listen(flaky);
     assert.equal(await codes.next(TIMEOUT_MS), 4408);
     await inbox.next();
+    await alice.refresh();
     await alice.send(conversation, 'at the second try');
     assert.equal((await inbox.next()).message.body, 'at the second try');
   });

@@ -134,6 +134,10 @@ describe('a start with valid settings', { concurrency: 2 }, () => {
     });
   }
 
+});
+
+// This test stops the server that the tests above use, so it is not in their group, whose tests run at the same time.
+describe('a stopped server', () => {
   test('logs JSON with LOG_FORMAT=json, and otherwise text, without colors if stderr is not a terminal', async () => {
     const text = new Server(server.dir, { ...server.env, LOG_FORMAT: 'text' }, server.port);
     await server.stop();

@@ -75,6 +75,7 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
   const inbox = new Mailbox(`${person.username}'s inbox`);
   const closes = new Mailbox(`the closes of ${person.username}'s socket`);
   let socket;
+  let connection = gate();
   const following = follow({
     url,
     token,
@@ -85,8 +86,14 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
       webSocketImpl: WebSocket,
       retryWait: () => later(BACKOFF_MS),
       on: {
-        connected: (connected) => (socket = connected),
-        closed: (event) => closes.put(event),
+        connected: (connected) => {
+          socket = connected;
+          connection.open();
+        },
+        closed: (event) => {
+          connection = gate();
+          closes.put(event);
+        },
       },
       ...options,
     },
@@ -96,8 +103,12 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
     ...following,
     inbox,
     closes,
-    /** Cuts the connection without a close frame. Resolves when the client has noticed the cut. */
+    /**
+     * Cuts the connection without a close frame. Resolves when the client has noticed the cut. Unread events may be of
+     * an earlier connection, so the client may first have to reconnect.
+     */
     async cut() {
+      await withTimeout(connection.opened, 'a connection to cut');
       const closed = once(socket, 'close');
       socket.terminate();
       await withTimeout(closed, 'the end of a cut socket');

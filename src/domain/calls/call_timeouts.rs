@@ -68,16 +68,22 @@ impl CallTimeouts {
     }
 
     /// Polls until the task is cancelled, and handles the calls that are due. For CALL_ABSENCE_TIMEOUT after the start,
-    /// and for a short time after a failed poll, no device counts as absent, so that every node can first mark its
-    /// connected devices as seen: after a start, devices still have to reconnect, and while Postgres is unavailable, no
-    /// device is marked.
+    /// and for a short time after a failed or late poll, no device counts as absent, so that every node can first mark
+    /// its connected devices as seen: after a start, devices still have to reconnect, and while Postgres is unavailable
+    /// or all nodes are paused, no device is marked.
     pub(in crate::domain) async fn run(self) {
-        let mut may_remove_from = Instant::now() + self.settings.call_absence_timeout;
+        let max_gap = self.mark_interval + RETRY_DELAY + POLL_INTERVAL;
+        let mut last_poll = Instant::now();
+        let mut may_remove_from = last_poll + self.settings.call_absence_timeout;
         loop {
-            let polled = self.poll(Instant::now() >= may_remove_from).await;
+            let now = Instant::now();
+            if now - last_poll > max_gap {
+                may_remove_from = may_remove_from.max(now + max_gap);
+            }
+            last_poll = now;
+            let polled = self.poll(now >= may_remove_from).await;
             if polled.is_err() {
-                may_remove_from =
-                    may_remove_from.max(Instant::now() + self.mark_interval + RETRY_DELAY + POLL_INTERVAL);
+                may_remove_from = may_remove_from.max(Instant::now() + max_gap);
             }
             tasks::wait_for_next_poll(polled, self.idle_interval, self.signals.call_started(), "polling calls failed")
                 .await;

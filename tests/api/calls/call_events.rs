@@ -1,8 +1,9 @@
 //! `callEvents`: a subscription begins with the current state of calls, then follows their changes.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
 
@@ -74,31 +75,46 @@ async fn a_call_subscription_begins_with_the_ringing_calls_and_the_current_call(
 /// If a call ends while a device subscribes, either `CallsCaughtUp` does not contain the call, or `CallEnded` follows.
 #[tokio::test]
 async fn no_call_change_is_lost_between_the_initial_state_and_live_events() {
+    const ROUNDS: u32 = 50;
     let node = Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000");
     let node = node.start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
+    // The delays below depend on the time that a subscription takes on this machine.
+    let began = Instant::now();
+    drop(bob.call_events().await);
+    let subscribing = began.elapsed();
     let mut shown = 0;
-    for round in 0..50_u64 {
+    for round in 0..=ROUNDS {
         let call = ada.start_call(&direct).await.call_id();
         bob.accept_call(&call).await.data();
-        // Subscribing and leaving take some milliseconds. The delays before both change with each round, so that the
-        // call ends at different moments of subscribing.
-        let after = |start: u64| tokio::time::sleep(Duration::from_millis(start * 2));
+        // In the first round the call ends before the subscription begins, and in the last round after it is live. In
+        // the other rounds the call ends at different moments of subscribing.
         let subscribe = async {
-            after(25_u64.saturating_sub(round)).await;
+            sleep(subscribing / 2).await;
             bob.call_events().await
         };
         let leave = async {
-            after(round.saturating_sub(25)).await;
+            sleep(subscribing * round / ROUNDS).await;
             ada.leave_call(&call).await.data()
         };
-        let (mut events, _) = tokio::join!(subscribe, leave);
+        let mut events = match round {
+            0 => {
+                leave.await;
+                subscribe.await
+            }
+            ROUNDS => {
+                let events = subscribe.await;
+                leave.await;
+                events
+            }
+            _ => tokio::join!(subscribe, leave).0,
+        };
         if events.caught_up["current"].is_null() {
             continue;
         }
         shown += 1;
         events.up_to("CallEnded").await;
     }
-    assert!((1..50).contains(&shown), "{shown} of 50 subscriptions began before the end");
+    assert!((1..=ROUNDS).contains(&shown), "{shown} of {} subscriptions began before the end", ROUNDS + 1);
 }

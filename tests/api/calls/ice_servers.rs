@@ -1,6 +1,5 @@
 //! STUN and TURN: the servers and credentials that clients get. coturn from the Debian package checks the credentials.
 
-use std::net::TcpListener;
 use std::process::{Output, Stdio};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::support::{Node, PATIENCE, User};
+use crate::support::{Node, PATIENCE, User, free_port};
 
 const ICE_SERVERS: &str = "{ iceServers { urls username credential } }";
 const SECRET: &str = "a secret that the TURN server shares";
@@ -113,7 +112,7 @@ struct Coturn {
 
 impl Coturn {
     async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut command = Command::new("turnserver");
         command
             .args(["-n", "--use-auth-secret", "--realm=parlance.test", "--no-tls", "--no-dtls", "--no-cli"])

@@ -11,6 +11,8 @@ use crate::support::{Node, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
+/// Pause of a client that must not exceed a timeout of four seconds. Five pauses together are longer than the timeout.
+const PAUSE: Duration = Duration::from_millis(900);
 
 /// The byte sequences that a slow sender sends one after another.
 type Drip = Box<dyn Iterator<Item = Vec<u8>> + Send>;
@@ -56,17 +58,17 @@ async fn the_message_timeout_applies_to_frames_sent_with_the_handshake() {
 
 #[tokio::test]
 async fn a_long_message_in_fragments_arrives() {
-    let node = Node::build().flag("--socket-message-timeout=1").start_alone().await;
+    let node = Node::build().flag("--socket-message-timeout=4").start_alone().await;
     let mut socket = Raw::open_socket(1, node.address, None).await;
     let text = json!({"id": "1", "type": "subscribe", "payload": {
         "query": "{ serverInfo { version } }", "variables": {"padding": "x".repeat(20_000)},
     }})
     .to_string();
-    for _ in 0..3 {
+    for _ in 0..5 {
         let (first, rest) = text.as_bytes().split_at(9000);
         socket.send(frame(TEXT, first)).await;
-        // The fragments of two messages together take as long as the message timeout.
-        sleep(SECOND / 2).await;
+        // The fragments of all messages together take longer than the message timeout.
+        sleep(PAUSE).await;
         socket.send([frame(FIN | PONG, b"x"), frame(FIN | CONTINUATION, rest)].concat()).await;
         assert!(socket.message().await.unwrap().contains("version"));
         assert!(socket.message().await.unwrap().contains("complete"));
@@ -119,22 +121,27 @@ async fn an_anonymous_socket_without_operations_is_closed() {
         sleep(SECOND / 10).await;
     };
     assert_eq!(code, 4411);
-
-    let mut busy = Raw::open_socket(1, node.address, None).await;
-    for id in ["1", "2", "3", "4"] {
-        busy.send(subscribe(id)).await;
-        assert!(busy.message().await.unwrap().contains("version"));
-        assert!(busy.message().await.unwrap().contains("complete"));
-        // After two pauses the anonymous timeout has passed. The socket stays open, because it has operations.
-        sleep(SECOND / 2).await;
-    }
     signed_in.send(subscribe("1")).await;
     assert!(signed_in.message().await.unwrap().contains("version"));
 }
 
 #[tokio::test]
+async fn an_anonymous_socket_with_operations_stays_open() {
+    let node = Node::build().flag("--socket-anonymous-timeout=4").start_alone().await;
+    let mut busy = Raw::open_socket(1, node.address, None).await;
+    for id in ["1", "2", "3", "4", "5", "6"] {
+        busy.send(subscribe(id)).await;
+        assert!(busy.message().await.unwrap().contains("version"));
+        assert!(busy.message().await.unwrap().contains("complete"));
+        // At the last operation, the anonymous timeout since the start of the socket has passed.
+        sleep(PAUSE).await;
+    }
+}
+
+#[tokio::test]
 async fn anonymous_sockets_per_address_are_limited() {
-    let node = Node::build().flag("--socket-max-anonymous-per-address=2").limited().start_alone().await;
+    let flags = ["--socket-max-anonymous-per-address=2", "--socket-init-timeout=60"];
+    let node = Node::build().flags(&flags).limited().start_alone().await;
     let ada = node.register("ada").await;
     let open = Raw::open_socket(2, node.address, None).await;
     for _ in 0..5 {

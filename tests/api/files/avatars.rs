@@ -45,7 +45,7 @@ async fn a_user_avatar_is_visible_to_every_user() {
     let mut socket = eve.socket().await;
     let query = "subscription { messageAdded { message { sender { avatar { id } } } } }";
     socket.subscribe("it", query, json!({})).await;
-    socket.ping().await;
+    node.subscription_is_live(&eve, &direct).await;
     for expected in [picture.clone(), Value::Null] {
         if expected.is_null() {
             update_profile(&ada, &Value::Null).await.data();

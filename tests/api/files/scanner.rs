@@ -11,10 +11,10 @@ use parlance::scanner::{Error, Scanner, Verdict};
 use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 
-use crate::support::within;
+use crate::support::{free_port, within};
 
 /// The EICAR test string, in two parts so that virus scanners do not report this source file.
 pub const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
@@ -39,7 +39,7 @@ impl Clamd {
         let signature =
             EICAR.concat().bytes().fold("Eicar-Test:0:0:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
         fs::write(place.join("test.ndb"), signature + "\n").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let user = if nix::unistd::geteuid().is_root() { "User nobody\n" } else { "" };
         let here = place.display();
         let settings = format!(

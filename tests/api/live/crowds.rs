@@ -17,7 +17,7 @@ use crate::support::{Node, Socket, User, eventually};
 #[tokio::test]
 async fn presence_is_published_once_per_user_whose_presence_changed() {
     const USERS: usize = 200;
-    let Nodes { one, two, database: _database, .. } = Way::Redis.nodes([2, 10, 20]).await;
+    let Nodes { one, two, database: _database, .. } = Way::Redis.nodes([2, 300, 20]).await;
     let watcher = two.register("watcher").await;
     let mut users = Vec::new();
     for _ in 0..USERS / 20 {

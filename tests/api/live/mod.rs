@@ -38,7 +38,9 @@ impl Way {
         let builder = Node::build()
             .flag(&format!("--typing-timeout={typing}"))
             .flag(&format!("--presence-grace={grace}"))
-            .flag(&format!("--presence-node-ttl={ttl}"));
+            .flag(&format!("--presence-node-ttl={ttl}"))
+            // Hundreds of sockets that open at the same time may take longer than the default.
+            .flag("--socket-init-timeout=60");
         match self {
             Self::Memory(broker, exchange) => builder.broker(Arc::clone(broker) as _).exchange(Arc::clone(exchange)),
             Self::Redis => builder.redis(&database.name).await,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, wait_for_last_seen};
-use crate::support::{ALLOWANCE, PASSWORD, PATIENCE, User, eventually, within};
+use crate::support::{ALLOWANCE, Node, PASSWORD, PATIENCE, TestDatabase, User, eventually, within};
 
 /// Defines two tests for each scenario, in the modules `over_memory` and `over_redis`.
 macro_rules! over_each_way {
@@ -34,7 +34,10 @@ over_each_way! {
 }
 
 async fn typing_is_shown_to_other_participants_and_expires(way: Way) {
-    let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
+    // Much longer than the requests of this test, also on a loaded machine.
+    const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
+    const PAUSE: Duration = Duration::from_millis(500);
+    let Nodes { one, two, database: _database, .. } = way.nodes([TYPING_TIMEOUT.as_secs(), 1, 2]).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let mut heard = Listener::typing(&bob, &conversation).await;
@@ -48,20 +51,20 @@ async fn typing_is_shown_to_other_participants_and_expires(way: Way) {
     assert_eq!(heard.next().await, event(true));
     assert_eq!(inbox.next().await["typing"], true);
     // A repeated `setTyping` on another node extends the timeout and sends no event.
-    sleep(Duration::from_secs(1)).await;
+    sleep(PAUSE).await;
     set_typing(&ada.on(&two), &conversation, true).await.data();
     assert_eq!(heard.next().await, event(false));
-    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= PAUSE + TYPING_TIMEOUT, "{:?}", begun.elapsed());
     assert_eq!(inbox.next().await["typing"], false);
 
+    let started = Instant::now();
     set_typing(&ada, &conversation, true).await.data();
     assert_eq!(heard.next().await, event(true));
     // A later subscriber gets the current state.
     assert_eq!(Listener::typing(&bob.on(&one), &conversation).await.next().await, event(true));
-    let stopped = Instant::now();
     set_typing(&ada, &conversation, false).await.data();
     assert_eq!(heard.next().await, event(false));
-    assert!(stopped.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < TYPING_TIMEOUT, "it stopped only after {:?}", started.elapsed());
     // A repeated stop sends no event, so the next event belongs to the next start.
     set_typing(&ada, &conversation, false).await.data();
     set_typing(&ada, &conversation, true).await.data();
@@ -103,6 +106,10 @@ async fn typing_ends_with_the_message_on_every_node(way: Way) {
     // A message that is refused does not end the typing.
     assert_eq!(ada.try_send(&conversation, "", None).await.code(), "BAD_USER_INPUT");
     there.expect_no_event().await;
+}
+
+async fn open_sockets(node: &Node) -> u64 {
+    node.metric("parlance_sockets_open").await
 }
 
 async fn subscribers_receive_presence_changes(way: Way) {
@@ -154,12 +161,16 @@ async fn subscribers_receive_presence_changes(way: Way) {
 }
 
 async fn users_without_permission_to_see_presence_see_offline_at_once(way: Way) {
-    let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
+    let database = TestDatabase::new().await;
+    // Timeouts and polls that are longer than a test waits, so that only an immediate notification is received.
+    let build = async || -> Node {
+        way.build(&database, [300; 3]).await.flag("--tail-poll-interval=60000").start_on(&database).await
+    };
+    let (one, two) = (build().await, build().await);
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let _phone = ada.socket().await;
     let mut watching = Listener::presence(&bob, &[&ada]).await;
     watching.expect_online().await;
-    let mut delays = Vec::new();
     for (hide, show) in [
         ("blockUser(input: {userId: $bob}) { user { id } }", "unblockUser(input: {userId: $bob}) { user { id } }"),
         (
@@ -170,14 +181,9 @@ async fn users_without_permission_to_see_presence_see_offline_at_once(way: Way) 
         for (change, status) in [(hide, "OFFLINE"), (show, "ONLINE")] {
             let variable = if change.contains("$bob") { "($bob: ID!)" } else { "" };
             ada.query(&format!("mutation {variable} {{ {change} }}"), json!({"bob": bob.id})).await;
-            let changed = Instant::now();
             assert_eq!(watching.next().await["presence"], json!({"status": status, "lastSeenAt": null}));
-            delays.push(changed.elapsed());
         }
     }
-    // The delays show that the change is sent at once, and not after a timeout or poll.
-    delays.sort();
-    assert!(delays[0] < Duration::from_millis(500) && delays[3] < ALLOWANCE, "{delays:?}");
     // A room does not show users who block each other to each other.
     let cem = two.register("cem").await;
     let group = ada.create_group("Three", &[&bob, &cem]).await;
@@ -191,7 +197,10 @@ async fn users_without_permission_to_see_presence_see_offline_at_once(way: Way) 
 }
 
 async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) {
-    let Nodes { one, two, database: _database, .. } = way.nodes([2, 2, 2]).await;
+    // Much longer than a reconnect, also on a loaded machine.
+    const GRACE: Duration = Duration::from_secs(4);
+    let Nodes { one, two, database: _database, .. } = way.nodes([2, GRACE.as_secs(), 2]).await;
+    let no_socket = async || eventually("the socket is closed", async || open_sockets(&one).await == 0).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let socket = ada.socket().await;
     let mut watching = Listener::presence(&bob, &[&ada]).await;
@@ -199,14 +208,15 @@ async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) 
     set_presence(&ada, "AWAY").await.data();
     assert_eq!(watching.status().await, "AWAY");
     drop(socket);
-    // The first wait is shorter than PRESENCE_GRACE, the second wait is longer.
-    sleep(Duration::from_millis(500)).await;
+    no_socket().await;
     let socket = ada.socket().await;
-    sleep(Duration::from_millis(2200)).await;
+    // Waits until PRESENCE_GRACE since the disconnect is over.
+    sleep(GRACE).await;
     drop(socket);
+    no_socket().await;
     // A reconnect through the other node keeps the status AWAY.
     let _socket = ada.on(&two).socket().await;
-    sleep(Duration::from_millis(2500)).await;
+    sleep(GRACE + Duration::from_millis(500)).await;
     assert_eq!(presence(&ada, &bob.on(&one)).await["status"], "AWAY");
     set_presence(&ada.on(&two), "ONLINE").await.data();
     assert_eq!(watching.status().await, "ONLINE", "nothing changed before");
@@ -237,7 +247,7 @@ async fn subscribers_of_a_room_receive_who_enters_and_leaves(way: Way) {
     assert_eq!(tablet.snapshot().await.len(), 2);
     drop(second);
     drop(tablet);
-    eventually("the sockets are closed", async || two.metric("parlance_sockets_open").await == 0).await;
+    eventually("the sockets are closed", async || open_sockets(&two).await == 0).await;
     let _third = Listener::room(&cem, &group).await;
     first.expect_change("RoomEntered", &cem).await;
     // When the client completes the subscription, the user leaves the room, although the socket stays open.
@@ -269,7 +279,7 @@ async fn users_of_a_node_that_dies_become_offline(way: Way) {
 }
 
 async fn users_of_a_node_that_shuts_down_can_reconnect_elsewhere(way: Way) {
-    let Nodes { one, two, database, .. } = way.nodes([2, 3, 60]).await;
+    let Nodes { one, two, database, .. } = way.nodes([2, 6, 60]).await;
     let (ada, bob, cem) = (one.register("ada").await, one.register("bob").await, two.register("cem").await);
     let _sockets = (ada.socket().await, bob.socket().await);
     let mut of_ada = Listener::presence(&cem, &[&ada]).await;
@@ -290,7 +300,8 @@ async fn a_new_node_receives_the_presence_of_online_users(way: Way) {
     let Nodes { one, two, way, database } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let _there = Listener::room(&ada, &conversation).await;
+    let mut there = Listener::room(&ada, &conversation).await;
+    there.snapshot().await;
     let _also = bob.socket().await;
     let three = way.build(&database, SECONDS).await.start_on(&database).await;
     let status = async || presence(&ada, &bob.on(&three)).await["status"].clone();

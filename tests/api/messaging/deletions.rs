@@ -188,9 +188,9 @@ async fn events_show_no_viewer_a_message_that_this_viewer_has_hidden() {
         messages(first: 1) { nodes { body } } lastMessage { body }
     } } } }";
     let mut sockets = [ada.socket().await, bob.socket().await, cem.socket().await];
-    for socket in &mut sockets {
+    for (socket, user) in sockets.iter_mut().zip([&ada, &bob, &cem]) {
         socket.subscribe("it", query, json!({"id": group})).await;
-        socket.ping().await;
+        node.subscription_is_live(user, &group).await;
     }
     ada.send(&group, "second").await;
     for (socket, first) in sockets.iter_mut().zip(["first", "second", "first"]) {

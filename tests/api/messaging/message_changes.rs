@@ -108,7 +108,7 @@ async fn message_updated_delivers_the_visible_changes_of_one_conversation() {
     bob.hide(&hidden).await.data();
     let mut socket = bob.socket().await;
     socket.subscribe("it", UPDATES, json!({"id": group})).await;
-    socket.ping().await;
+    node.subscription_is_live(&bob, &group).await;
     ada.edit(&elsewhere, "there!").await.data();
     ada.edit(&hidden, "hidden!").await.data();
     ada.send(&group, "new").await;

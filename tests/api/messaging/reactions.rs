@@ -44,7 +44,7 @@ async fn each_user_can_react_once_with_each_emoji() {
         revision reactions { emoji count viewerHasReacted }
     } } }";
     socket.subscribe("it", updates, json!({"id": group})).await;
-    socket.ping().await;
+    node.subscription_is_live(&users[3], &group).await;
 
     add(&users[1], &message, "❤️").await;
     add(&users[0], &message, "👍🏽").await;

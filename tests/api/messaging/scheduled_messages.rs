@@ -12,6 +12,9 @@ use crate::support::{Answer, Node, PASSWORD, TestDatabase, User, eventually};
 /// Maximum time after `sendAt` until a scheduled message is sent.
 const PROMISED: TimeDelta = TimeDelta::seconds(1);
 
+/// Time after which a message of a test is sent. Long enough for a loaded machine to do what must happen before.
+const SOON: TimeDelta = TimeDelta::seconds(5);
+
 fn now() -> DateTime<Utc> {
     Clock::system().now()
 }
@@ -53,7 +56,7 @@ async fn a_scheduled_message_is_sent_on_time_and_all_devices_are_notified() {
     let phone = User::login(&node, &ada.username, PASSWORD).await;
     let conversation = ada.open_direct(&bob).await;
     let (mut other, mut own) = (bob.inbox().await, phone.inbox().await);
-    let at = (now() + TimeDelta::milliseconds(1500)).trunc_subsecs(6);
+    let at = (now() + SOON).trunc_subsecs(6);
     let body = format!("good morning, @{}", bob.username);
     let answer = try_schedule(&ada, &conversation, &body, at).await.data();
     let scheduled = &answer["scheduleMessage"]["scheduledMessage"];
@@ -64,7 +67,10 @@ async fn a_scheduled_message_is_sent_on_time_and_all_devices_are_notified() {
     assert_eq!(pending(&phone).await.len(), 1);
 
     let message = other.message().await;
-    let late = now() - at;
+    // The arrival of the event is not measured, because a loaded machine delays it.
+    let query = "query ($id: ID!) { node(id: $id) { ... on Message { createdAt } } }";
+    let sent = bob.query(query, json!({"id": message["id"]})).await["node"]["createdAt"].clone();
+    let late = sent.as_str().unwrap().parse::<DateTime<Utc>>().unwrap() - at;
     assert!(late >= TimeDelta::zero() && late < PROMISED + ALLOWANCE, "{late}");
     assert_eq!(message["body"], body.as_str());
     assert_eq!(own.message().await["clientId"], scheduled["id"]);
@@ -84,7 +90,7 @@ async fn only_the_sender_can_cancel_a_scheduled_message() {
     let phone = User::login(&node, &ada.username, PASSWORD).await;
     let conversation = ada.open_direct(&bob).await;
     let kept = schedule(&ada, &conversation, "kept", TimeDelta::hours(2)).await;
-    let gone = schedule(&ada, &conversation, "gone", TimeDelta::milliseconds(800)).await;
+    let gone = schedule(&ada, &conversation, "gone", SOON).await;
     let query = "query ($id: ID!) { node(id: $id) { __typename ... on ScheduledMessage { body sendAt } } }";
     assert_eq!(ada.query(query, json!({"id": gone["id"]})).await["node"]["body"], "gone");
     assert_eq!(bob.query(query, json!({"id": gone["id"]})).await["node"], Value::Null);
@@ -99,7 +105,7 @@ async fn only_the_sender_can_cancel_a_scheduled_message() {
     assert_eq!(cancel(&phone, &gone["id"]).await.code(), "NOT_FOUND");
     assert_eq!(pending(&ada).await, [json!({"id": kept["id"], "body": "kept"})]);
     // This message is sent after the time at which the cancelled message would have been sent.
-    schedule(&ada, &conversation, "later", TimeDelta::milliseconds(900)).await;
+    schedule(&ada, &conversation, "later", SOON).await;
     assert_eq!(inbox.message().await["body"], "later");
     assert_eq!(bodies(&bob, &conversation).await, ["later"]);
     assert_eq!(cancel(&ada, &json!("sch_x")).await.violations(), ["scheduledMessageId"]);
@@ -146,13 +152,13 @@ async fn scheduled_messages_are_deleted_when_the_sender_leaves_the_conversation(
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Leaving", &[&bob]).await;
-    let scheduled = schedule(&bob, &group, "too late", TimeDelta::milliseconds(900)).await;
+    let scheduled = schedule(&bob, &group, "too late", SOON).await;
     let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
     bob.query(leave, json!({"id": group})).await;
     assert_eq!(pending(&bob).await.len(), 0);
     assert_eq!(cancel(&bob, &scheduled["id"]).await.code(), "NOT_FOUND");
-    schedule(&ada, &group, "on time", TimeDelta::milliseconds(900)).await;
     let mut inbox = ada.inbox().await;
+    schedule(&ada, &group, "on time", SOON).await;
     assert_eq!(inbox.message().await["body"], "on time");
     assert_eq!(bodies(&ada, &group).await, ["on time"]);
 }
@@ -167,7 +173,7 @@ async fn several_nodes_send_each_scheduled_message_once_even_if_some_nodes_stop(
     }
     let ada = nodes[2].register("ada").await;
     let groups = [ada.create_group("One", &[]).await, ada.create_group("Two", &[]).await];
-    let begin = now() + TimeDelta::milliseconds(1500);
+    let begin = now() + SOON;
     let answers = join_all((0..MESSAGES).map(|i| {
         let at = begin + TimeDelta::milliseconds(i64::try_from(i * 20).unwrap());
         let ada = ada.on(&nodes[i % 2]);
@@ -202,7 +208,7 @@ async fn several_nodes_send_each_scheduled_message_once_even_if_some_nodes_stop(
     // According to the times in Postgres, no message is sent too early. Two nodes end meanwhile, and one process runs
     // all of them, so the latest message may need longer.
     assert!(late[0] >= TimeDelta::zero() && late[MESSAGES - 1] < TimeDelta::seconds(10), "{late:?}");
-    assert!(late[MESSAGES / 2] < PROMISED, "{late:?}");
+    assert!(late[MESSAGES / 2] < PROMISED + ALLOWANCE, "{late:?}");
 }
 
 /// A node dies during the transaction that sends a message. Another node sends the message.
@@ -212,17 +218,19 @@ async fn a_scheduled_message_is_sent_by_another_node_when_the_sending_node_dies(
     let dying = Node::build().start_on(&database).await;
     let ada = dying.register("ada").await;
     let group = ada.create_group("Relay", &[]).await;
-    schedule(&ada, &group, "once", TimeDelta::milliseconds(700)).await;
+    schedule(&ada, &group, "once", TimeDelta::hours(1)).await;
     // The node has locked the scheduled message, and now waits for the lock of the conversation.
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
+    database.make_scheduled_messages_due().await;
     database.statement_waits_for_lock().await;
     let other = Node::build().start_on(&database).await;
     drop(dying);
     lock.batch_execute("COMMIT").await.unwrap();
     let ada = ada.on(&other);
     eventually("the message is sent", async || pending(&ada).await.is_empty()).await;
-    schedule(&ada, &group, "the next", TimeDelta::milliseconds(300)).await;
+    schedule(&ada, &group, "the next", TimeDelta::hours(1)).await;
+    database.make_scheduled_messages_due().await;
     eventually("the next message is sent", async || pending(&ada).await.is_empty()).await;
     assert_eq!(bodies(&ada, &group).await, ["once", "the next"]);
 }
@@ -231,11 +239,13 @@ async fn a_scheduled_message_is_sent_by_another_node_when_the_sending_node_dies(
 /// counts as sent.
 #[tokio::test]
 async fn a_scheduled_message_is_not_sent_if_a_message_with_its_client_id_exists() {
-    let node = Node::start().await;
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Twice", &[]).await;
-    let scheduled = schedule(&ada, &group, "once", TimeDelta::milliseconds(600)).await;
+    let scheduled = schedule(&ada, &group, "once", TimeDelta::hours(1)).await;
     ada.try_send(&group, "once", scheduled["id"].as_str()).await.data();
+    database.make_scheduled_messages_due().await;
     eventually("the scheduled message is gone", async || pending(&ada).await.is_empty()).await;
     assert_eq!(bodies(&ada, &group).await, ["once"]);
 }

@@ -63,9 +63,10 @@ async fn direct_messages_of_a_blocked_user_do_not_reach_the_blocker() {
     let (mut hers, mut his) = (ada.inbox().await, phone.inbox().await);
     let after = hers.cursor.clone();
     let mut socket = phone.socket().await;
-    let messages = "subscription ($id: ID) { messageAdded(conversationId: $id) { message { body } } }";
-    socket.subscribe("m", messages, json!({"id": direct})).await;
-    socket.ping().await;
+    let messages = "subscription ($id: ID, $after: String) {
+        messageAdded(conversationId: $id, after: $after) { message { body } }
+    }";
+    socket.subscribe("m", messages, json!({"id": direct, "after": after})).await;
 
     let answer = block(&ada, &bob).await.data();
     assert_eq!(answer["blockUser"]["user"], json!({"id": bob.id, "viewerHasBlocked": true}));

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{Node, PASSWORD, Socket, User, eventually, within};
+use crate::support::{ALLOWANCE, Node, PASSWORD, Socket, User, eventually, within};
 
 const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
 const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
 
 /// Maximum time that another user's request may take during an attack.
-const BOUND: Duration = Duration::from_millis(500);
+const BOUND: Duration = Duration::from_millis(500).saturating_add(ALLOWANCE);
+/// Maximum time until the password jobs of clients that have disconnected are dropped, and the running jobs end.
+const DROPPED: Duration = Duration::from_secs(3).saturating_add(ALLOWANCE);
 
 /// Returns a password of 128 characters that zxcvbn can interpret as letters in many ways. zxcvbn takes about a second
 /// for the estimate.
@@ -118,7 +120,7 @@ async fn waiting_registrations_are_dropped_when_the_client_disconnects() {
     let attack = join_all(registrations.iter().map(|one| post_and_keep(node.address, one))).await;
     jobs_wait(&node, 20).await;
     drop(attack);
-    let (longest, ()) = tokio::join!(longest_send(&ada, &group), pool_is_idle(&node, Duration::from_secs(3)));
+    let (longest, ()) = tokio::join!(longest_send(&ada, &group), pool_is_idle(&node, DROPPED));
     assert!(longest < BOUND, "{longest:?}");
     assert!(registered(&ada, "eve").await < 10, "waiting registrations were executed");
 }
@@ -131,17 +133,19 @@ async fn registered(user: &User, name: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
+    // More than the queue must reach, because some logins finish while others arrive.
+    const LOGINS: usize = 24;
     let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
     let eve = node.register("eve").await;
     let login = json!({"input": {"identifier": eve.username, "password": PASSWORD}});
     let request = json!({"query": LOGIN, "variables": login});
     let waits = || jobs_wait(&node, 10);
-    let idle = || pool_is_idle(&node, Duration::from_secs(3));
+    let idle = || pool_is_idle(&node, DROPPED);
 
     // HTTP/2: the client resets the streams, and the connection stays open.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let post = || client.post(node.url("/graphql")).json(&request).send();
-    let streams = join_all((0..12).map(|_| post()));
+    let streams = join_all((0..LOGINS).map(|_| post()));
     tokio::select! {
         _ = streams => panic!("the logins finished before the queue filled up"),
         () = waits() => {}
@@ -150,7 +154,7 @@ async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
     assert_eq!(post().await.unwrap().version(), reqwest::Version::HTTP_2);
 
     // HTTP/2: the connection is closed.
-    let streams = join_all((0..12).map(|_| post()));
+    let streams = join_all((0..LOGINS).map(|_| post()));
     tokio::select! {
         _ = streams => panic!("the logins finished before the queue filled up"),
         () = waits() => {}
@@ -160,7 +164,7 @@ async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
 
     // Event stream: the connection is closed.
     let events = reqwest::Client::new();
-    let events = join_all((0..12).map(|_| {
+    let events = join_all((0..LOGINS).map(|_| {
         events
             .post(node.url("/graphql"))
             .header("accept", "text/event-stream")
@@ -177,15 +181,15 @@ async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
     let mut socket = Socket::raw(&node.url("/graphql")).await;
     socket.send(json!({"type": "connection_init"})).await;
     socket.receive().await;
-    for id in 0..12 {
+    for id in 0..LOGINS {
         socket.subscribe(&id.to_string(), LOGIN, login.clone()).await;
     }
     waits().await;
-    for id in 0..12 {
+    for id in 0..LOGINS {
         socket.send(json!({"type": "complete", "id": id.to_string()})).await;
     }
     idle().await;
-    for id in 0..12 {
+    for id in 0..LOGINS {
         socket.subscribe(&id.to_string(), LOGIN, login.clone()).await;
     }
     waits().await;
@@ -219,6 +223,8 @@ async fn an_address_that_floods_logins_delays_another_address_by_one_turn() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let login = |user: &User| json!({"input": {"identifier": user.username, "password": PASSWORD}});
     let (floods, calm) = (client_at(1), client_at(2));
+    // Opens the connection of the other address before the flood.
+    call_by(&calm, &node, "{ __typename }", json!({})).await;
     let mut flood: FuturesUnordered<_> = (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
     let mut finished = 0;
     // The futures of the flood must be polled during the wait, so that their requests are sent.
@@ -230,17 +236,16 @@ async fn an_address_that_floods_logins_delays_another_address_by_one_turn() {
     };
     waits.await;
     finished = 0;
-    let begun = Instant::now();
     let answer = tokio::select! {
         () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood ended too early"),
         answer = call_by(&calm, &node, LOGIN, login(&bob)) => answer,
     };
     assert!(answer["data"]["login"]["accessToken"].is_string(), "{answer:#}");
-    assert!(finished <= 10, "{finished} logins of the flood finished first");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // Some logins of the flood finish while the request arrives. Without turns, all that wait would finish first.
+    assert!(finished < FLOOD / 4, "{finished} logins of the flood finished first");
     drop(flood);
     drop(floods);
-    pool_is_idle(&node, Duration::from_secs(3)).await;
+    pool_is_idle(&node, DROPPED).await;
 }
 
 /// The peak memory of the process depends on the number of threads, not on the number of waiting passwords.
@@ -260,7 +265,7 @@ async fn waiting_passwords_allocate_no_hash_memory() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop(connections);
-    pool_is_idle(&node, Duration::from_secs(3)).await;
+    pool_is_idle(&node, DROPPED).await;
     let grown = peak.saturating_sub(before);
     assert!(grown < (THREADS + 1) * HASH_KIB, "{} MiB more", grown / 1024);
 }

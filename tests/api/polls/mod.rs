@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Node, NodeBuilder};
+use crate::support::{Node, NodeBuilder, eventually};
 
 /// Maximum time that a thread may be busy during each operation of the tour.
 const TOUR_BOUND: Duration = Duration::from_millis(10);
@@ -158,17 +158,25 @@ fn keep_busy() {
     }
 }
 
+/// Runs `keep_busy` on the runtime. Returns when the measurement contains it, because the thread may be delayed before it
+/// ends the measurement.
+async fn measured_loop(runtime: &Runtime, longest: &AtomicU64) {
+    runtime.spawn(async { keep_busy() }).await.unwrap();
+    eventually("the loop is measured", async || longest.load(Ordering::SeqCst) >= 30_000).await;
+}
+
 /// Checks the meter and the probe themselves. If they did not measure, the other tests would pass by mistake.
 #[test]
 fn the_meter_and_the_probe_measure_a_long_poll() {
     let mut meter = Meter::default();
     let runtime = meter.runtime();
-    clients(meter.measure("a loop", async { runtime.spawn(async { keep_busy() }).await.unwrap() }));
+    let longest = Arc::clone(&meter.longest);
+    clients(meter.measure("a loop", measured_loop(&runtime, &longest)));
     assert!(meter.seen[0].0 >= Duration::from_millis(30), "{:?}", meter.seen);
     runtime.shutdown_background();
     let probed = Probed::start(Node::build());
     let mut seen = Meter::default();
-    clients(probed.measure("a loop", &mut seen, async { probed.runtime.spawn(async { keep_busy() }).await.unwrap() }));
+    clients(probed.measure("a loop", &mut seen, measured_loop(&probed.runtime, &probed.longest)));
     assert!(seen.seen[0].0 >= Duration::from_millis(30), "{:?}", seen.seen);
     drop(probed.node);
     probed.runtime.shutdown_background();

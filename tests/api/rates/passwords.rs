@@ -3,10 +3,27 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::limited;
 use crate::support::{Node, PASSWORD, TestDatabase, http};
+
+/// Wait after the first wrong password above the limit.
+pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Number of times that a scenario is repeated before its test fails.
+const ROUNDS: usize = 10;
+
+/// Runs a scenario until its attempts take less than `FIRST_WAIT`, because after that time the server allows a further
+/// attempt. The scenario returns the time that its attempts took and the outcome. Each round needs other accounts.
+async fn before_the_wait_ends<T>(mut scenario: impl AsyncFnMut(usize) -> (Duration, T)) -> T {
+    for round in 0..ROUNDS {
+        let (took, outcome) = scenario(round).await;
+        if took < FIRST_WAIT {
+            return outcome;
+        }
+    }
+    panic!("this machine is too slow for this test");
+}
 
 /// Attempts to sign in. Returns `OK` or the error code, and the seconds to wait.
 pub(super) async fn try_login(node: &Node, username: &str, password: &str) -> (String, u64) {
@@ -31,21 +48,37 @@ async fn try_login_from(node: &Node, username: &str, password: &str, address: Op
     (code, extensions["retryAfter"].as_u64().unwrap_or_default())
 }
 
+/// Returns the wait after this number of wrong passwords, of which two cause no wait.
+fn wait_after(failures: u32) -> Duration {
+    failures.checked_sub(2).map_or(Duration::ZERO, |beyond| FIRST_WAIT * 2_u32.pow(beyond))
+}
+
 #[tokio::test]
 async fn each_wrong_password_doubles_the_wait() {
     let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
     let ada = node.register("ada").await;
     for name in [ada.username.as_str(), "nobody_has_this_name"] {
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 1), "{name}");
-        // Sleeps until the wait after the first wrong password is over. The next wait is twice as long.
-        sleep(Duration::from_millis(1050)).await;
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 2), "{name}");
-        sleep(Duration::from_millis(2050)).await;
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 4), "{name}");
+        // The last wrong password was counted between the times `sent` and `answered`.
+        let (mut sent, mut answered) = (Instant::now(), Instant::now());
+        let mut failures = 0;
+        loop {
+            let (wait, begun) = (wait_after(failures), Instant::now());
+            let (code, retry_after) = try_login_elsewhere(&node, name, "wrong").await;
+            let (since, retry_after) = (sent.elapsed(), Duration::from_secs(retry_after));
+            if code == "UNAUTHENTICATED" {
+                assert!(since >= wait, "{name}: allowed {since:?} after {failures} wrong passwords");
+                failures += 1;
+                (sent, answered) = (begun, Instant::now());
+                continue;
+            }
+            assert_eq!(code, "RATE_LIMITED", "{name}");
+            assert!(begun - answered < wait, "{name}: refused after the wait of {wait:?}");
+            assert!(retry_after <= wait && since + retry_after >= wait, "{name}: {retry_after:?} instead of {wait:?}");
+            if failures >= 4 {
+                break;
+            }
+            sleep(retry_after).await;
+        }
     }
 }
 
@@ -65,10 +98,14 @@ async fn a_correct_password_resets_the_count_of_wrong_passwords() {
 async fn concurrent_password_attempts_do_not_exceed_the_limit() {
     let node = limited(&["--password-tries-per-account=5", "--trusted-proxies=loopback"]).start_alone().await;
     let ada = node.register("ada").await;
+    let begun = Instant::now();
     let tries = (0..30).map(|_| try_login_elsewhere(&node, &ada.username, "wrong"));
     let answers = futures_util::future::join_all(tries).await;
-    assert_eq!(answers.iter().filter(|(code, _)| code == "UNAUTHENTICATED").count(), 5);
-    assert_eq!(answers.iter().filter(|(code, _)| code == "RATE_LIMITED").count(), 25);
+    let allowed = answers.iter().filter(|(code, _)| code == "UNAUTHENTICATED").count();
+    assert_eq!(answers.iter().filter(|(code, _)| code == "RATE_LIMITED").count(), 30 - allowed);
+    // Each attempt above the limit has to wait, twice as long as the one before.
+    let waits = FIRST_WAIT * ((1_u32 << allowed.checked_sub(5).unwrap()) - 1);
+    assert!(begun.elapsed() >= waits, "{allowed} attempts within {:?}", begun.elapsed());
 }
 
 /// After attempts of an attacker, logins from other networks must wait, but not logins from the network where the user
@@ -77,33 +114,52 @@ async fn concurrent_password_attempts_do_not_exceed_the_limit() {
 async fn a_user_can_sign_in_from_a_network_with_a_session_while_attackers_guess() {
     let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
     let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
-    let variables = json!({"input": {"username": "ada", "password": PASSWORD}});
-    let request = http::post(&node, &json!({"query": query, "variables": variables}));
-    http::send(request.header("x-forwarded-for", "2001:db8::1")).await;
-    for _ in 0..2 {
-        try_login_from(&node, "ada", "wrong", Some("203.0.113.7")).await;
-    }
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("203.0.113.7")).await.0, "RATE_LIMITED");
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("198.51.100.1")).await.0, "RATE_LIMITED");
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "OK");
-    // Wrong passwords from the network of the user count too.
-    for _ in 0..2 {
-        assert_eq!(try_login_from(&node, "ada", "wrong", Some("2001:db8::2")).await.0, "UNAUTHENTICATED");
-    }
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "RATE_LIMITED");
+    let (attacker, other, home) = ("203.0.113.7", "198.51.100.1", "2001:db8::2");
+    let answers = before_the_wait_ends(async |round| {
+        let name = format!("ada_{round}");
+        let variables = json!({"input": {"username": name, "password": PASSWORD}});
+        let request = http::post(&node, &json!({"query": query, "variables": variables}));
+        http::send(request.header("x-forwarded-for", "2001:db8::1")).await;
+        let begun = Instant::now();
+        let mut answers = Vec::new();
+        for (password, address) in [
+            ("wrong", attacker),
+            ("wrong", attacker),
+            (PASSWORD, attacker),
+            (PASSWORD, other),
+            (PASSWORD, home),
+            // Wrong passwords from the network of the user count too.
+            ("wrong", home),
+            ("wrong", home),
+            (PASSWORD, home),
+        ] {
+            answers.push(try_login_from(&node, &name, password, Some(address)).await.0);
+        }
+        (begun.elapsed(), answers)
+    })
+    .await;
+    let (wrong, refused) = ("UNAUTHENTICATED", "RATE_LIMITED");
+    assert_eq!(answers, [wrong, wrong, refused, refused, "OK", wrong, wrong, refused]);
 }
 
 /// An attacker guesses passwords of many accounts, and between the guesses signs in to an account that it owns.
 #[tokio::test]
 async fn guesses_from_one_network_at_many_accounts_are_limited() {
-    let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
-    let ada = node.register("ada").await;
-    for name in ["first", "second", "third"] {
-        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK", "{name}");
-    }
-    assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
-    assert_eq!(try_login(&node, "fifth", "wrong").await.0, "RATE_LIMITED");
+    // The limit counts the wrong passwords of all accounts, so each round needs another node.
+    let last = before_the_wait_ends(async |_| {
+        let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
+        let ada = node.register("ada").await;
+        for name in ["first", "second", "third"] {
+            assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+            assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK", "{name}");
+        }
+        let begun = Instant::now();
+        assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
+        let last = try_login(&node, "fifth", "wrong").await.0;
+        (begun.elapsed(), last)
+    })
+    .await;
+    assert_eq!(last, "RATE_LIMITED");
 }
 
 #[tokio::test]
@@ -112,12 +168,18 @@ async fn nodes_share_the_count_of_wrong_passwords() {
     let flags = ["--password-tries-per-account=4", "--trusted-proxies=loopback"];
     let start = async || limited(&flags).redis(&database.name).await.start_on(&database).await;
     let (one, other) = (start().await, start().await);
-    let ada = one.register("ada").await;
-    for node in [&one, &other, &one, &other] {
-        assert_eq!(try_login_elsewhere(node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
-    }
-    assert_eq!(try_login_elsewhere(&one, &ada.username, "wrong").await.0, "RATE_LIMITED");
-    assert_eq!(try_login_elsewhere(&other, &ada.username, "wrong").await.0, "RATE_LIMITED");
+    let (ada, answers) = before_the_wait_ends(async |_| {
+        let ada = one.register("ada").await;
+        let begun = Instant::now();
+        let mut answers = Vec::new();
+        for node in [&one, &other, &one, &other, &one, &other] {
+            answers.push(try_login_elsewhere(node, &ada.username, "wrong").await.0);
+        }
+        (begun.elapsed(), (ada, answers))
+    })
+    .await;
+    assert_eq!(answers[..4], ["UNAUTHENTICATED"; 4]);
+    assert_eq!(answers[4..], ["RATE_LIMITED"; 2]);
     // Sleeps until the wait after the first wrong password is over.
     sleep(Duration::from_millis(1100)).await;
     assert_eq!(try_login_elsewhere(&other, &ada.username, PASSWORD).await.0, "OK");
@@ -127,19 +189,25 @@ async fn nodes_share_the_count_of_wrong_passwords() {
 #[tokio::test]
 async fn all_mutations_that_check_a_password_are_limited() {
     let node = limited(&["--password-tries-per-account=2"]).start_alone().await;
-    let ada = node.register("ada").await;
     let change = "mutation ($new: String!) {
         changePassword(input: {currentPassword: \"wrong\", newPassword: $new}) { viewer { user { id } } }
     }";
     let new = json!({"new": "another loom of one's own"});
     // The limit of the account allows two attempts. The separate limit of a network where the user is signed in allows
     // two more attempts.
-    for _ in 0..2 {
-        assert_eq!(ada.call(change, new.clone()).await.code(), "BAD_USER_INPUT");
-        assert_eq!(ada.delete_account(Some("wrong")).await.code(), "BAD_USER_INPUT");
-    }
-    assert_eq!(ada.call(change, new).await.code(), "RATE_LIMITED");
-    assert_eq!(ada.delete_account(Some("wrong")).await.code(), "RATE_LIMITED");
+    let codes = before_the_wait_ends(async |_| {
+        let ada = node.register("ada").await;
+        let begun = Instant::now();
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            codes.push(ada.call(change, new.clone()).await.code().to_owned());
+            codes.push(ada.delete_account(Some("wrong")).await.code().to_owned());
+        }
+        (begun.elapsed(), codes)
+    })
+    .await;
+    assert_eq!(codes[..4], ["BAD_USER_INPUT"; 4]);
+    assert_eq!(codes[4..], ["RATE_LIMITED"; 2]);
 }
 
 #[tokio::test]

@@ -45,6 +45,11 @@ impl TestDatabase {
         self.connection().await.batch_execute(&statement).await.unwrap();
     }
 
+    /// Makes all scheduled messages due now. The scheduler of each node finds them at its next poll.
+    pub async fn make_scheduled_messages_due(&self) {
+        self.connection().await.batch_execute("UPDATE scheduled_messages SET send_at = now()").await.unwrap();
+    }
+
     /// Waits until a statement waits for a lock that another transaction of this database holds.
     pub async fn statement_waits_for_lock(&self) {
         let mut connection = self.connection().await;

@@ -20,7 +20,7 @@ pub use client::{Answer, Api, User};
 pub use database::{TestDatabase, unique};
 pub use files::{get, picture, put};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
-pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, url_of_node};
+pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, free_port, url_of_node};
 pub use scale::{ClientScale, scale};
 pub use socket::{Inbox, Socket};
 pub use waiting::{eventually, eventually_some, within};

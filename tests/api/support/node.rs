@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::brokers::redis_url;
 use super::client::{User, http_client};
 use super::database::{TestDatabase, unique};
-use super::{PASSWORD, PATIENCE};
+use super::{PASSWORD, PATIENCE, eventually};
 
 /// Key with which all nodes of a test sign access tokens, so that each node accepts the tokens of the other nodes.
 pub const JWT_SECRET: &str = "a secret for tests that is long enough";
@@ -75,8 +75,9 @@ impl Node {
             exchange: Arc::new(MemoryExchange::default()),
             limits: None,
             clock: Clock::system(),
-            // Rate limits are off, because all users of a test share one address. Tests of rate limits turn them on.
-            flags: vec!["--rate-limits=off".to_owned()],
+            // Rate limits are off, because all users of a test share one address. Tests of rate limits turn them on. A
+            // loaded machine may pause a test between the upgrade of a socket and its `connection_init`.
+            flags: vec!["--rate-limits=off".to_owned(), "--socket-init-timeout=60".to_owned()],
             real_hashes: false,
             data_dir: None,
             s3: None,
@@ -118,6 +119,13 @@ impl Node {
         let text = self.http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
         text.lines().find_map(value).unwrap_or_else(|| panic!("no {series} in {text}"))
+    }
+
+    /// Waits until the user's first subscription on this node receives the events of the conversation. A pong shows only
+    /// that the node has read the subscription: the stream starts later, at the then head of the log.
+    pub async fn subscription_is_live(&self, user: &User, conversation: &str) {
+        let (user, conversation) = (user.id.parse().unwrap(), conversation.parse().unwrap());
+        eventually("the subscription is live", async || self.app.log().is_listener(user, conversation)).await;
     }
 
     /// Registers an account whose username starts with `name`.

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use diesel::QueryableByName;
 use diesel::sql_types::{Integer, Text};
@@ -21,8 +23,20 @@ use tokio::time::timeout;
 
 use super::{Api, JWT_SECRET, PATIENCE, TestDatabase, eventually, eventually_some, redis_url};
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Ports below the ephemeral ports of the system, and below the ports of the tests in tests/js.
+const PORTS: Range<u16> = 10_000..20_000;
+
+/// Returns a free port that is not ephemeral, so that no other program gets the port before its process listens or
+/// while the process restarts. nextest runs each test in a separate process, which begins its search at another port.
+pub fn free_port() -> u16 {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let place = std::process::id().wrapping_mul(16).wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(place % u32::from(PORTS.end - PORTS.start)).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn signal(process: &Child, signal: Signal) {
@@ -136,11 +150,6 @@ impl NodeProcess {
     /// Sends SIGTERM, which makes the process shut down.
     pub fn terminate(&self) {
         signal(&self.process, Signal::SIGTERM);
-    }
-
-    /// Returns whether the process has exited.
-    pub fn is_gone(&mut self) -> bool {
-        self.process.try_wait().unwrap().is_some()
     }
 
     /// Waits until the process exits, and returns its exit status.

@@ -121,12 +121,6 @@ impl Socket {
         .await
     }
 
-    /// Sends a ping and waits for the pong. Skips the messages before the pong.
-    pub async fn ping(&mut self) {
-        self.send(json!({"type": "ping"})).await;
-        within(SKIPPING, "a pong", async { while self.receive().await["type"] != "pong" {} }).await;
-    }
-
     /// Waits until the server closes the connection, and returns the close code. Skips all messages before it.
     pub async fn closed(mut self) -> u16 {
         let code = within(SKIPPING, "the server closes the connection", async {

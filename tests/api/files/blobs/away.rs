@@ -9,7 +9,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{EXPIRES, garage};
-use crate::support::{Node, eventually};
+use crate::support::{ALLOWANCE, Node, TestDatabase, eventually, free_port};
 
 /// Maximum time for the start of a node, and for each failing call, while S3 is unavailable.
 const SOON: Duration = Duration::from_secs(5);
@@ -29,10 +29,10 @@ async fn is_unavailable_soon(node: &Node) {
     ] {
         assert!(error.is_unavailable(), "{error}");
     }
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON + ALLOWANCE, "{:?}", began.elapsed());
 }
 
-async fn node(endpoint: String) -> Node {
+async fn node(database: &TestDatabase, endpoint: String) -> Node {
     let settings = S3Settings {
         s3_endpoint: Some(endpoint),
         s3_timeout: Duration::from_millis(200),
@@ -40,19 +40,15 @@ async fn node(endpoint: String) -> Node {
         ..garage()
     };
     let began = Instant::now();
-    let node = Node::build().s3(&settings).start_alone().await;
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let node = Node::build().s3(&settings).start_on(database).await;
+    assert!(began.elapsed() < SOON + ALLOWANCE, "{:?}", began.elapsed());
     node
-}
-
-/// Returns a port that refuses connections.
-async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test]
 async fn only_files_are_unavailable_when_s3_refuses_connections() {
-    let node = node(format!("http://127.0.0.1:{}", closed_port().await)).await;
+    let database = TestDatabase::new().await;
+    let node = node(&database, format!("http://127.0.0.1:{}", free_port())).await;
     node.register("ada").await;
     is_unavailable_soon(&node).await;
     assert!(node.metric("parlance_s3_requests_total{outcome=\"away\"}").await > 0);
@@ -64,14 +60,15 @@ async fn only_files_are_unavailable_when_s3_refuses_connections() {
 async fn only_files_are_unavailable_when_s3_never_answers() {
     // The kernel accepts connections, but no task reads from them.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let node = node(format!("http://{}", silent.local_addr().unwrap())).await;
+    let database = TestDatabase::new().await;
+    let node = node(&database, format!("http://{}", silent.local_addr().unwrap())).await;
     node.register("ada").await;
     is_unavailable_soon(&node).await;
 }
 
 #[tokio::test]
 async fn the_bucket_is_created_when_s3_becomes_available() {
-    let port = closed_port().await;
+    let port = free_port();
     let settings = S3Settings { s3_endpoint: Some(format!("http://127.0.0.1:{port}")), ..garage() };
     let node = Node::build().s3(&settings).start_alone().await;
     assert!(!node.app.blobs().is_ready().await);

@@ -113,8 +113,9 @@ async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
         let last = last.get_result::<Count>(&mut connection).await.unwrap().count;
         let due = format!("UPDATE attachment_looks SET since = since - interval '12 hours' WHERE id <= {last}");
         let (answer, ()) = tokio::join!(ada.call(query, json!({"id": id})), async {
-            // In each round the picture becomes due at a different moment of the mutation.
-            tokio::time::sleep(Duration::from_millis(round * 5)).await;
+            // In each round the picture becomes due at a different moment of the mutation. The last moments are late
+            // enough for a loaded machine.
+            tokio::time::sleep(Duration::from_millis((1 << round) - 1)).await;
             connection.batch_execute(&due).await.unwrap();
         });
         if answer.body.get("errors").is_some() {
