@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use diesel_async::{AnsiTransactionManager, RunQueryDsl, TransactionManager as _};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -159,7 +159,14 @@ impl Consumer {
         if status.position >= status.head && !is_due {
             return Ok(Polled::Idle);
         }
-        connection.transaction(async |conn| self.handle_batch(conn, work).await).await
+        AnsiTransactionManager::begin_transaction(&mut *connection).await?;
+        let handled = self.handle_batch(&mut connection, work).await;
+        match &handled {
+            Ok(_) => AnsiTransactionManager::commit_transaction(&mut *connection).await?,
+            // If the rollback fails, the connection is broken and Postgres rolls back by itself.
+            Err(_) => drop(AnsiTransactionManager::rollback_transaction(&mut *connection).await),
+        }
+        handled
     }
 
     async fn handle_batch(
