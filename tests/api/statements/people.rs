@@ -1,0 +1,107 @@
+//! The number of SQL statements of operations on users, contact points, invites and bans.
+
+use serde_json::json;
+
+use super::{count_statements, quiet, statements_of, statements_while};
+use crate::support::TestDatabase;
+
+#[tokio::test]
+async fn the_statement_count_of_viewer_relations_does_not_depend_on_the_number_of_users() {
+    count_statements();
+    let node = quiet().start_alone().await;
+    let ada = node.register("ada").await;
+    let query = "{ viewer {
+        contacts { nodes { username viewerIsContact viewerHasBlocked } }
+        contactRequests { nodes { from { username viewerIsContact viewerHasBlocked } } }
+        blockedUsers { nodes { username viewerIsContact viewerHasBlocked } }
+    } }";
+    let ask = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
+    let block = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
+    let others = async || {
+        let (contact, asker) = (node.register("contact").await, node.register("asker").await);
+        contact.query(ask, json!({"id": ada.id})).await;
+        ada.query(ask, json!({"id": contact.id})).await;
+        asker.query(ask, json!({"id": ada.id})).await;
+        ada.query(block, json!({"id": node.register("blocked").await.id})).await;
+    };
+    others().await;
+    let one = statements_of(&ada, query).await;
+    for _ in 1..10 {
+        others().await;
+    }
+    // The expected statements, one each: the viewer, three lists and the users who sent requests. Up to three more
+    // statements load the viewer's relations to the users of the lists, because the lists may be loaded one after
+    // another.
+    let ten = statements_of(&ada, query).await;
+    assert!(one <= 8 && ten <= 8, "{one}, and then {ten}");
+}
+
+/// The number of statements affects the response time, which must not reveal whether an account has the address.
+#[tokio::test]
+async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
+    const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { viewer { email phone } } }";
+    const UPDATE: &str = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { viewer { email } } }";
+    const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+
+    count_statements();
+    let database = TestDatabase::new().await;
+    let node = quiet().start_on(&database).await;
+    let input = |username: &str, email: &str, phone: &str| {
+        let password = crate::support::PASSWORD;
+        json!({"input": {"username": username, "password": password, "email": email, "phone": phone}})
+    };
+    node.call(None, REGISTER, input("verified", "verified@example.org", "+4915100000001")).await.data();
+    database.verify_contact_points("verified").await;
+    node.call(None, REGISTER, input("claimed", "claimed@example.org", "+4915100000002")).await.data();
+    let bob = node.register("bob").await;
+    bob.query("{ viewer { id } }", json!({})).await;
+
+    let addresses = [
+        ("verified@example.org", "+4915100000001"),
+        ("claimed@example.org", "+4915100000002"),
+        ("free@example.org", "+4915100000003"),
+    ];
+    let mut costs = Vec::new();
+    for (place, (email, phone)) in addresses.into_iter().enumerate() {
+        let registering = node.call(None, REGISTER, input(&format!("user_{place}"), email, phone));
+        let (register, answer) = statements_while(registering).await;
+        answer.data();
+        let changes = json!({"input": {"email": email, "phone": phone}});
+        let (update, _) = statements_while(bob.query(UPDATE, changes)).await;
+        costs.push((register, update));
+    }
+    assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
+    let mut logins = Vec::new();
+    for identifier in ["claimed@example.org", "+4915100000002", "nobody@example.org", "+4915100000009", "nobody"] {
+        let input = json!({"input": {"identifier": identifier, "password": crate::support::PASSWORD}});
+        let (cost, answer) = statements_while(node.call(None, LOGIN, input)).await;
+        assert_eq!(answer.code(), "UNAUTHENTICATED");
+        logins.push(cost);
+    }
+    assert_eq!(logins, [1; 5]);
+}
+
+#[tokio::test]
+async fn the_statement_count_of_invites_and_bans_does_not_depend_on_the_number_of_groups() {
+    count_statements();
+    let node = quiet().start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let query = "{ viewer { conversations(first: 20) { nodes {
+        invites { nodes { code uses createdBy { username } } } bannedUsers { nodes { username } }
+    } } } }";
+    let group = async || {
+        let group = ada.create_group("Group", &[&bob]).await;
+        ada.create_invite(&group, json!({})).await.data();
+        ada.create_invite(&group, json!({})).await.data();
+        ada.ban(&group, &bob).await.data();
+    };
+    group().await;
+    let one = statements_of(&ada, query).await;
+    for _ in 0..8 {
+        group().await;
+    }
+    assert_eq!(statements_of(&ada, query).await, one);
+    // The expected statements, one each: the viewer, the list, roles and rows of invites, roles and rows of bans, and
+    // the creators of the invites.
+    assert_eq!(one, 7);
+}
