@@ -169,6 +169,7 @@ mod tests {
             ("メンバー@ada さん", vec!["ada"]),
             ("ｶﾀｶﾅ@ada", vec!["ada"]),
             ("안녕@ada님", vec!["ada"]),
+            ("\u{110B}\u{1161}\u{11AB}@ada\u{1102}\u{1175}\u{11B7} \u{1100}\u{1161}@bob", vec!["ada", "bob"]),
             ("สวัสดี@adaครับ", vec!["ada"]),
             ("＠ada、﹫bob。", vec!["ada", "bob"]),
             ("_@ada_ __@bob__ *@cem*", vec!["ada_", "bob__", "cem"]),
