@@ -42,6 +42,17 @@ pub(super) fn e164(text: &str) -> Option<String> {
     DIGITS.contains(&(number.len() - 1)).then_some(number)
 }
 
+/// Returns the phone number in the form in which servers stored it before they knew the rules of its country, such as
+/// +4901512345678. Returns None if these servers refused the text.
+pub(super) fn without_rules(text: &str) -> Option<String> {
+    let is_separator = |c: char| matches!(c, ' ' | '-' | '(' | ')');
+    // One more than a number can have, so that a longer text is refused.
+    let phone: String = text.chars().filter(|&c| !is_separator(c)).take(DIGITS.end() + 2).collect();
+    let digits = phone.strip_prefix('+')?;
+    let is_number = DIGITS.contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then_some(phone)
+}
+
 /// Removes the separators, and writes all digits in ASCII. Returns None if the text is too long for a phone number.
 fn without_separators(text: &str) -> Option<String> {
     if text.len() > MAX_TEXT {
@@ -129,6 +140,21 @@ mod tests {
             assert_eq!(e164(text), None, "{text}");
         }
         assert_eq!(e164(&"+".repeat(MAX_TEXT + 1)), None);
+    }
+
+    #[test]
+    fn numbers_of_older_servers_keep_their_national_prefix() {
+        for (text, expected) in [
+            ("+49 (0)151 2345-1234", Some("+49015123451234")),
+            ("+999 1234567", Some("+9991234567")),
+            ("+123456789012345", Some("+123456789012345")),
+            ("+1234567890123456", None),
+            ("+49 151/23451234", None),
+            ("49 151 23451234", None),
+            ("ada", None),
+        ] {
+            assert_eq!(without_rules(text).as_deref(), expected, "{text}");
+        }
     }
 
     /// A wrong removal of a prefix would store a number that belongs to somebody else.

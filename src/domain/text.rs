@@ -17,12 +17,13 @@ pub(super) fn is_invisible(text: &str) -> bool {
     text.chars().all(is_invisible_char)
 }
 
-/// Returns whether the character shows nothing when it stands alone. Control characters count as visible, because CSS
-/// Text Level 3 makes browsers show all of them but spaces and line breaks.
+/// Returns whether the character shows nothing when it stands alone. Control characters are among these: browsers draw
+/// nothing for most of them.
 pub(super) fn is_invisible_char(c: char) -> bool {
     // These characters show nothing, but Unicode classes them as symbols or marks: the braille pattern without dots,
     // the note head without a shape, and the filler of Khitan.
     c.is_whitespace()
+        || c.is_control()
         || matches!(c, '\u{2800}' | '\u{1D159}' | '\u{16FE4}')
         || IGNORABLE.contains(c)
         || NONCHARACTER.contains(c)
@@ -58,8 +59,9 @@ pub(super) const fn is_separator(c: char) -> bool {
 /// Returns whether the character belongs to a script that is written without spaces between words, or beside other
 /// scripts without a space: Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese and others.
 pub(super) fn is_written_without_spaces(c: char) -> bool {
+    // The vowels and final consonants of a decomposed Korean syllable have no width of their own.
     matches!(WIDTH.get(c), EastAsianWidth::Wide | EastAsianWidth::Fullwidth | EastAsianWidth::Halfwidth)
-        || LINE_BREAK.get(c) == LineBreak::ComplexContext
+        || matches!(LINE_BREAK.get(c), LineBreak::ComplexContext | LineBreak::JV | LineBreak::JT)
 }
 
 /// Returns whether the character is a letter, a digit, or a mark that belongs to the letter before it. The marks that
@@ -149,22 +151,14 @@ mod tests {
             "\u{FFFF}",
             "\u{A0}\u{3000}\u{1680}",
             "\u{206A}",
+            "\u{1}",
+            "\u{7F}\u{9F}\u{200B}",
         ] {
             assert!(is_invisible(text), "{}", text.escape_unicode());
         }
-        for text in [
-            "a",
-            ".",
-            "\u{200B}a",
-            "👩\u{200D}🚀",
-            "می\u{200C}خواهم",
-            "\u{0600}",
-            "\u{2801}",
-            "️1️⃣",
-            "\u{1}",
-            "ㅤ가",
-            "\u{1FAEA}",
-        ] {
+        for text in
+            ["a", ".", "\u{200B}a", "👩\u{200D}🚀", "می\u{200C}خواهم", "\u{0600}", "\u{2801}", "️1️⃣", "ㅤ가", "\u{1FAEA}"]
+        {
             assert!(!is_invisible(text), "{}", text.escape_unicode());
         }
     }

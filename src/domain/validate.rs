@@ -46,6 +46,15 @@ pub(super) fn identifier(text: &str) -> String {
     phone::e164(text).unwrap_or_else(|| text.trim().to_lowercase())
 }
 
+/// Returns all forms in which a username, e-mail address or phone number may be stored, the form of `identifier` first.
+pub(super) fn identifiers(text: &str) -> Vec<String> {
+    let mut forms = vec![identifier(text)];
+    if let Some(older) = phone::without_rules(text).filter(|older| *older != forms[0]) {
+        forms.push(older);
+    }
+    forms
+}
+
 /// Same as `identifier`, but returns None if the text is neither an e-mail address nor a phone number.
 pub(super) fn contact_point(text: &str) -> Option<String> {
     let text = identifier(text);

@@ -160,6 +160,8 @@ fn wanted_range(asked: &HeaderMap, found: &HeaderMap) -> Option<HeaderValue> {
     let text = match (position(first), position(last)) {
         (Some(first), Some(last)) if first <= last => format!("bytes={first}-{last}"),
         (Some(first), None) => format!("bytes={first}-"),
+        // The last bytes of an empty file are the whole file, and no Content-Range can name them.
+        (None, Some(1..)) if length(found)? == 0 => return None,
         // s3s-fs fails for the last bytes of a file that has fewer.
         (None, Some(last)) if last >= length(found)? => "bytes=0-".to_owned(),
         (None, Some(last)) => format!("bytes=-{last}"),

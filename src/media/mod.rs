@@ -9,6 +9,7 @@ mod content_type;
 mod elements;
 mod metadata;
 mod nested;
+mod pages;
 mod picture;
 mod pool;
 mod recording;

@@ -23,7 +23,7 @@ use super::content_type::Container;
 use super::content_type::OCTET_STREAM;
 use super::source::{self, Budget};
 use super::waveform::Waveform;
-use super::{Deadline, Error, Inspected, Kind, Limits, Outline, Rejection, boxes, chunks, elements};
+use super::{Deadline, Error, Inspected, Kind, Limits, Outline, Rejection, boxes, chunks, elements, pages};
 
 /// Maximum number of bytes of a container's header and tables. Hours of video need one megabyte, and a cover picture
 /// needs some more.
@@ -134,6 +134,7 @@ fn describe(file: &mut File, container: Container, deadline: Deadline) -> Result
         }
         Container::WebM | Container::Matroska => described.outline = elements::read(file, deadline)?,
         Container::Wav => described.outline = chunks::read(file)?,
+        Container::Ogg => described.outline = pages::read(file)?,
         Container::Flac if flac_comments(file)? > MAX_COMMENTS => return Err(Rejection::Unreadable.into()),
         Container::Mp3 => described.has_exact_header = counts_frames(file)?,
         _ => {}

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Node, PASSWORD, User};
 
 /// Texts that show nothing.
-const INVISIBLE: [&str; 20] = [
+const INVISIBLE: [&str; 21] = [
     "\u{200B}",
     "\u{2800}",
     "\u{3164}",
@@ -26,6 +26,7 @@ const INVISIBLE: [&str; 20] = [
     " \u{200B}\n\u{2800}\t",
     "\u{202E}\u{202C}",
     "\u{2028}\u{2029}",
+    "\u{1}\u{7F}",
 ];
 
 /// Names and titles that change the direction of the text around them, or have several lines.

@@ -101,7 +101,7 @@ describe('the playground', () => {
     assert.match(playground.headers.get('content-security-policy'), /default-src 'none'.*script-src 'self'/);
     const text = await playground.text();
     const assets = [...text.matchAll(/\b(?:src|href)="(\/[^"]*)"/g)].map(([, address]) => address);
-    assert.equal(assets.length, 4);
+    assert.equal(assets.length, 5);
     for (const address of assets) {
       const asset = await fetch(new URL(address, page.url));
       assert.equal(asset.status, 200, address);

@@ -65,7 +65,7 @@ pub(super) async fn refresh(conn: &mut Connection, message: &Message) -> Result<
     Ok(())
 }
 
-/// Returns whether the body has a name after an `@`, also in code. Only such a body can have mentions.
+/// Returns whether the body has a name after an `@`, also in code and URLs. Only such a body can have mentions.
 pub fn may_mention(body: &str) -> bool {
     candidates(body).next().is_some()
 }
@@ -97,16 +97,21 @@ fn possible_usernames(word: &str) -> impl Iterator<Item = String> {
 /// Returns the names that follow an `@`. Ignores an `@` inside a word, an e-mail address or a URL, and in code.
 fn words(body: &str) -> Vec<&str> {
     let candidates: Vec<_> = candidates(body).collect();
-    let code = if candidates.is_empty() { Vec::new() } else { code_in(body) };
-    // The parts are in the order of the text and do not overlap.
-    let is_code = |index: usize| {
-        let next = code.partition_point(|code| code.end <= index);
-        code.get(next).is_some_and(|code| code.start <= index)
-    };
-    candidates.into_iter().filter(|(index, _)| !is_code(*index)).map(|(_, word)| word).collect()
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let (code, urls) = (code_in(body), urls_in(body));
+    let is_text = |index| !is_in(&code, index) && !is_in(&urls, index);
+    candidates.into_iter().filter(|&(index, _)| is_text(index)).map(|(_, word)| word).collect()
 }
 
-/// Returns the names that follow an `@`, also in code, each with the index of its `@`.
+/// Returns whether one of the parts contains the index. The parts must be in the order of the text and not overlap.
+fn is_in(parts: &[Range<usize>], index: usize) -> bool {
+    let next = parts.partition_point(|part| part.end <= index);
+    parts.get(next).is_some_and(|part| part.start <= index)
+}
+
+/// Returns the names that follow an `@`, also in code and URLs, each with the index of its `@`.
 fn candidates(body: &str) -> impl Iterator<Item = (usize, &str)> {
     body.match_indices(is_at).filter_map(|(index, at)| {
         let (before, after) = (&body[..index], &body[index + at.len()..]);
@@ -144,6 +149,23 @@ fn code_in(body: &str) -> Vec<Range<usize>> {
     parts.collect()
 }
 
+/// Returns the URLs in the body, each from its `://`.
+fn urls_in(body: &str) -> Vec<Range<usize>> {
+    let mut urls: Vec<Range<usize>> = Vec::new();
+    for (start, _) in body.match_indices("://") {
+        if urls.last().is_none_or(|url| url.end <= start) {
+            let end = body[start..].find(|c: char| !is_url_char(c)).map_or(body.len(), |length| start + length);
+            urls.push(start..end);
+        }
+    }
+    urls
+}
+
+/// Returns whether a URL can go on with this character. Brackets are left out, because they end a link in Markdown.
+const fn is_url_char(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '"' | '(' | ')' | '<' | '>' | '[' | '\\' | ']' | '^' | '`' | '{' | '|' | '}')
+}
+
 /// Returns whether the character is the sign `@`, or one of the variants that East Asian keyboards have.
 const fn is_at(c: char) -> bool {
     matches!(c, '@' | '＠' | '﹫')
@@ -169,6 +191,7 @@ mod tests {
             ("メンバー@ada さん", vec!["ada"]),
             ("ｶﾀｶﾅ@ada", vec!["ada"]),
             ("안녕@ada님", vec!["ada"]),
+            ("\u{110B}\u{1161}\u{11AB}@ada\u{1102}\u{1175}\u{11B7} \u{1100}\u{1161}@bob", vec!["ada", "bob"]),
             ("สวัสดี@adaครับ", vec!["ada"]),
             ("＠ada、﹫bob。", vec!["ada", "bob"]),
             ("_@ada_ __@bob__ *@cem*", vec!["ada_", "bob__", "cem"]),
@@ -189,6 +212,10 @@ mod tests {
             ("a.b+@example.org @ada@example.org", vec![]),
             ("@adá @ adá@", vec![]),
             ("https://example.org/@ada", vec![]),
+            ("https://example.org/?by=@ada&to=@bob#@cem", vec![]),
+            ("ssh://:@ada http://a://b/?@bob", vec![]),
+            ("<https://example.org>@ada [b](https://example.org)@bob", vec!["ada", "bob"]),
+            ("看https://example.org/，@ada https://example.org @bob", vec!["ada", "bob"]),
             ("@@ada", vec![]),
             ("@all and @ALL. of you", vec![]),
         ] {

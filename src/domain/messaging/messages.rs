@@ -34,8 +34,8 @@ pub struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// Stores the message, ends the typing of the sender, and returns the stored message. If the sender has already used the clientId in this
-    /// conversation, stores nothing and returns the earlier message.
+    /// Stores the message, ends the typing of the sender, and returns the stored message. If the sender has already used
+    /// the clientId in this conversation, stores nothing and returns the earlier message.
     pub async fn send(&self, viewer: Viewer, mut message: NewMessage) -> Result<Message> {
         let mut check = Check::default();
         check_content(

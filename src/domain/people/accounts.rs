@@ -104,9 +104,9 @@ impl Accounts<'_> {
         let mut check = Check::default();
         let device = device.checked(&mut check);
         check.done()?;
-        let identifier = validate::identifier(identifier);
+        let identifiers = validate::identifiers(identifier);
         for _ in 0..LOGIN_TRIES {
-            if let Some(signed_in) = self.try_login(&identifier, password.clone(), device.clone(), client).await? {
+            if let Some(signed_in) = self.try_login(&identifiers, password.clone(), device.clone(), client).await? {
                 return Ok(signed_in);
             }
         }
@@ -116,17 +116,13 @@ impl Accounts<'_> {
     /// Signs in once. Returns None if the hash of the password has changed since the password was compared with it.
     async fn try_login(
         &self,
-        identifier: &str,
+        identifiers: &[String],
         password: String,
         device: Device,
         client: &Client,
     ) -> Result<Option<SignedIn>> {
-        let user = if identifier.contains('\0') {
-            None
-        } else {
-            users::by_identifier(&mut *self.core.base.connection().await?, identifier).await?
-        };
-        let account = user.as_ref().map_or(Account::Unknown(identifier), Account::Known);
+        let user = self.identified(identifiers).await?;
+        let account = user.as_ref().map_or(Account::Unknown(&identifiers[0]), Account::Known);
         let comparison = self.core.check_password(account, password, client).await?;
         let user = user.filter(|_| comparison.is_right()).ok_or(WRONG_CREDENTIALS)?;
         let renewed = match &comparison {
@@ -135,6 +131,17 @@ impl Accounts<'_> {
         };
         let log = &self.core.base.log;
         log.transaction(async |tx| self.open_session(tx, &user, renewed, device.clone()).await).await
+    }
+
+    /// Returns the user of the first identifier that has one. Queries all identifiers in any case, so that the duration
+    /// reveals nothing.
+    async fn identified(&self, identifiers: &[String]) -> Result<Option<User>> {
+        let mut user = None;
+        for identifier in identifiers.iter().filter(|identifier| !identifier.contains('\0')) {
+            let found = users::by_identifier(&mut *self.core.base.connection().await?, identifier).await?;
+            user = user.or(found);
+        }
+        Ok(user)
     }
 
     /// Sets a new password and revokes all other sessions, because another person might know the old password.

@@ -88,7 +88,8 @@ impl Passwords {
         self.run(client, move || Ok(hasher(&text::opaque(&password))?)).await
     }
 
-    /// Hashes a new password that `Check::password` has returned. Returns BAD_USER_INPUT if the password is easy to guess.
+    /// Hashes a new password that `Check::password` has returned. Returns BAD_USER_INPUT if the password is easy to
+    /// guess.
     pub(in crate::domain) async fn hash_new(&self, new_password: NewPassword, client: &Client) -> Result<String> {
         let (hasher, gone) = (self.hasher(), client.gone.clone());
         self.run(client, move || {

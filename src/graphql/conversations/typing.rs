@@ -55,7 +55,8 @@ pub struct TypingMutation;
 #[Object]
 impl TypingMutation {
     /// Sets whether the viewer is typing in a conversation. Typing expires after 8 seconds, by default, so a client
-    /// repeats the mutation while the user types. A message that the viewer sends to the conversation ends the typing. Errors: NOT_FOUND if the viewer is not a participant.
+    /// repeats the mutation while the user types. A message that the viewer sends to the conversation ends the typing.
+    /// Errors: NOT_FOUND if the viewer is not a participant.
     async fn set_typing(
         &self,
         ctx: &Context<'_>,

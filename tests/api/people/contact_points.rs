@@ -1,6 +1,7 @@
 //! Contact points (e-mail addresses and phone numbers): no response reveals whether an account has a given contact
 //! point, and only a verified contact point can be used.
 
+use diesel_async::RunQueryDsl as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -75,6 +76,22 @@ async fn phone_numbers_of_every_notation_are_stored_as_e164() {
     {
         let answer = update(&bob, json!({"phone": phone})).await;
         assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["phone"]), "{phone}");
+    }
+}
+
+/// Older servers did not remove the national prefix, and did not know the country codes.
+#[tokio::test]
+async fn a_number_as_older_servers_stored_it_still_signs_in() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    register(&node, "ada", json!({"phone": PHONE})).await.data();
+    database.verify_contact_points("ada").await;
+    for (stored, written) in [("+49015112345678", "+49 (0)151 12345678"), ("+9991234567", "+999 123-4567")] {
+        let store = format!("UPDATE users SET phone = '{stored}' WHERE username = 'ada'");
+        diesel::sql_query(store).execute(&mut database.connection().await).await.unwrap();
+        for phone in [stored, written] {
+            assert_eq!(login(&node, phone).await.data()["login"]["viewer"]["user"]["username"], "ada", "{phone}");
+        }
     }
 }
 

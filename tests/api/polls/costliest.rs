@@ -162,7 +162,7 @@ fn the_largest_responses_block_no_thread_for_long() {
     clients(async {
         let ada = node.register("ada").await;
         let group = ada.create_group("Long", &[]).await;
-        for body in ["hello world ".repeat(660), "\u{1}".repeat(8000), "🦀".repeat(8000)] {
+        for body in ["hello world ".repeat(660), format!("x{}", "\u{1}".repeat(7999)), "🦀".repeat(8000)] {
             for _ in 0..34 {
                 ada.send(&group, &body).await;
             }

@@ -81,8 +81,11 @@ fn mutations_with_large_inputs_block_no_thread_for_long() {
             ("emoji", "👩‍👩‍👧‍👦"),
             ("mentions", "@adalovelace "),
             ("marks", "e\u{301}\u{300}\u{302}"),
-            ("controls", "\u{1}\u{2}"),
+            ("controls", "\u{1}\u{2}x"),
             ("at signs", "@"),
+            ("code", "`@ada ``@ada "),
+            ("lists in quotes", "> - `@ada\n\n"),
+            ("addresses", "https://@ada"),
         ] {
             meter.measure(&format!("sendMessage, {what}"), ada.send(&group, &long(word))).await;
         }

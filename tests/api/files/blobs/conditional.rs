@@ -17,8 +17,12 @@ struct Stored {
 
 impl Stored {
     async fn new() -> Self {
+        Self::with(TEXT).await
+    }
+
+    async fn with(content: &[u8]) -> Self {
         let place = Place::own().await;
-        place.blobs().put("a", "text/plain", Body::Bytes(TEXT.to_vec())).await.unwrap();
+        place.blobs().put("a", "text/plain", Body::Bytes(content.to_vec())).await.unwrap();
         let download = Download { key: "a", content_type: "text/plain", disposition: "inline" };
         let url = place.blobs().presign_get(&download, Clock::system().now(), EXPIRES).await.unwrap();
         let answer = place.http.get(&url).send().await.unwrap();
@@ -112,6 +116,19 @@ async fn one_range_is_answered_by_a_part_and_other_ranges_by_the_whole_file() {
         let answer = stored.send(&[("range", range)]).await;
         assert_eq!(answer.status(), StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
         assert_eq!(answer.headers()["content-range"], format!("bytes */{length}"), "{range}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_has_last_bytes_and_no_other_range() {
+    let stored = Stored::with(b"").await;
+    for range in ["bytes=-1", "bytes=-4000"] {
+        assert_eq!(stored.get(&[("range", range)]).await, (200, Vec::new()), "{range}");
+    }
+    for range in ["bytes=0-", "bytes=0-5", "bytes=-0"] {
+        let answer = stored.send(&[("range", range)]).await;
+        assert_eq!(answer.status(), StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
+        assert_eq!(answer.headers()["content-range"], "bytes */0", "{range}");
     }
 }
 

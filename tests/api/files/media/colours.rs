@@ -108,3 +108,42 @@ fn a_profile_that_cannot_be_used_is_ignored() {
         assert_colour(&found.thumbnails[0], [230, 120, 90], &format!("{} bytes", profile.len()));
     }
 }
+
+#[test]
+fn a_grey_profile_is_ignored_in_a_picture_with_colours() {
+    let profile = ColorProfile::new_gray_with_gamma(1.0).encode().unwrap();
+    let picture = RgbImage::from_pixel(300, 200, Rgb([230, 120, 90]));
+    let found = inspected(&with_profile(picture, &profile, "image/jpeg"), "image/jpeg");
+    assert_colour(&found.thumbnails[0], [230, 120, 90], "a grey profile");
+}
+
+#[test]
+fn texts_in_a_profile_take_no_memory_and_no_time() {
+    let mut profile = ColorProfile::new_display_p3().encode().unwrap();
+    // The description has 20,000 translations, all of which refer to the same 2 MiB.
+    let (records, text) = (20_000_u32, 2_u32 << 20);
+    let record = [b"enUS".as_slice(), &text.to_be_bytes(), &(16 + records * 12).to_be_bytes()].concat();
+    let mut tag = [b"mluc\0\0\0\0".as_slice(), &records.to_be_bytes(), &12_u32.to_be_bytes()].concat();
+    tag.extend(record.repeat(records as usize));
+    tag.resize(tag.len() + text as usize, b'x');
+    // Another tag follows the table, so each tag moves by the length of an entry.
+    let count = u32::from_be_bytes(profile[128..132].try_into().unwrap());
+    for at in (0..count as usize).map(|entry| 132 + 12 * entry + 4) {
+        let moved = u32::from_be_bytes(profile[at..at + 4].try_into().unwrap()) + 12;
+        profile[at..at + 4].copy_from_slice(&moved.to_be_bytes());
+    }
+    let (offset, length) = (u32::try_from(profile.len()).unwrap() + 12, u32::try_from(tag.len()).unwrap());
+    let entry = [b"desc".as_slice(), &offset.to_be_bytes(), &length.to_be_bytes()].concat();
+    profile[128..132].copy_from_slice(&(count + 1).to_be_bytes());
+    let (before, after) = profile.split_at(132 + 12 * count as usize);
+    let mut profile = [before, entry.as_slice(), after, tag.as_slice()].concat();
+    let size = u32::try_from(profile.len()).unwrap();
+    profile[..4].copy_from_slice(&size.to_be_bytes());
+
+    let bytes = with_profile(RgbImage::from_pixel(300, 200, Rgb([230, 120, 90])), &profile, "image/jpeg");
+    let limits = parlance::media::Limits { max_picture_bytes: 16 << 20, ..limits() };
+    let started = std::time::Instant::now();
+    let found = parlance::media::inspect(file(&bytes).path(), "image/jpeg", &limits).unwrap();
+    assert_colour(&found.thumbnails[0], [247, 112, 81], "a profile with many texts");
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}

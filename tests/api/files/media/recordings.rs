@@ -125,6 +125,39 @@ fn a_recording_with_an_unknown_codec_or_box_is_accepted() {
     assert!(is_about(sound.duration, 2000), "{:?}", sound.duration);
 }
 
+/// Returns the first page of a stream in an Ogg file.
+fn first_page(content: &[u8]) -> Vec<u8> {
+    let mut page = b"OggS\0\x02".to_vec();
+    page.resize(26, 0);
+    page.extend([1, u8::try_from(content.len()).unwrap()]);
+    page.extend(content);
+    page
+}
+
+#[test]
+fn an_ogg_with_theora_or_speex_is_accepted() {
+    // The picture has 352 by 480 pixels, whose sides have the ratio 20:11.
+    let theora = [
+        b"\x80theora\x03\x02\x01\0\x16\0\x1e".as_slice(),
+        &[0, 0x01, 0x60, 0, 0x01, 0xe0, 0, 0],
+        &[0, 0, 0, 10, 0, 0, 0, 1],
+        &[0, 0, 20, 0, 0, 11],
+        &[0; 6],
+    ]
+    .concat();
+    let film = inspected(&first_page(&theora), "video/ogg");
+    assert_eq!((film.content_type.as_str(), film.kind), ("video/ogg", Kind::Video));
+    assert_eq!(film.width.zip(film.height), Some((640, 480)));
+    let film = inspected(&[first_page(&theora), bytes_of("vorbis.ogg")].concat(), "audio/ogg");
+    assert_eq!((film.content_type.as_str(), film.kind), ("video/ogg", Kind::Video));
+    let voice = inspected(&first_page(&[b"Speex   1.2".as_slice(), &[0; 69]].concat()), "audio/ogg");
+    assert_eq!((voice.content_type.as_str(), voice.kind), ("audio/ogg", Kind::Audio));
+    // An incomplete page describes no stream.
+    for part in [20, 27, 28, 40] {
+        assert_eq!(rejected(&first_page(&theora)[..part], "video/ogg"), Rejection::Unreadable, "{part} bytes");
+    }
+}
+
 /// Some cameras write two sample descriptions per track, which symphonia does not support.
 #[test]
 fn a_video_with_two_sample_descriptions_has_a_size_and_a_duration() {
