@@ -16,7 +16,7 @@ pub struct Files {
     #[arg(long, env, default_value = "104857600", value_name = "BYTES", value_parser = within::<i64>(1..=2_147_483_647))]
     pub max_upload_bytes: i64,
     /// Maximum size in bytes of a picture, which is read into memory
-    #[arg(long, env, default_value = "33554432", value_name = "BYTES", value_parser = within::<i64>(1024..=268_435_456))]
+    #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<i64>(1024..=268_435_456))]
     pub max_image_bytes: i64,
     /// Maximum size in bytes of a video
     #[arg(long, env, default_value = "104857600", value_name = "BYTES", value_parser = within::<i64>(1..=2_147_483_647))]

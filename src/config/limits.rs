@@ -183,7 +183,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "MEDIA_MAX_PIXELS",
                 "pixels",
                 "memory",
-                "the picture has no thumbnails; above four times the limit, the file becomes REJECTED",
+                "a JPEG with up to four times as many pixels has no thumbnails; otherwise the file becomes REJECTED",
             ),
             limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED).fixed(MEDIA_MAX_FRAMES as u64),
             limit("MEDIA_MAX_MEMORY", "bytes", "memory", "the picture has no thumbnails"),

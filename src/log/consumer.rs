@@ -112,7 +112,7 @@ impl Consumer {
         loop {
             sleep(self.settings.consumer_interval).await;
             head.mark_unchanged();
-            match self.poll_until_idle(idle_polls % IDLE_POLLS == 0, &mut work).await {
+            match self.poll_until_idle(idle_polls.is_multiple_of(IDLE_POLLS), &mut work).await {
                 Ok(Polled::Idle | Polled::More) => {
                     idle_polls = idle_polls.wrapping_add(1);
                     // A poll also finds events that the tail has not reported.

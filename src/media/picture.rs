@@ -21,8 +21,9 @@ const QUALITY: f32 = 75.0;
 /// Maximum number of pixels of all frames of an animation together, as a multiple of `Limits::max_pixels`.
 const ANIMATION_FACTOR: u64 = 10;
 
-/// Maximum number of pixels of a picture that is accepted without being decoded, as a multiple of `Limits::max_pixels`.
-/// With the default it is 201 million pixels: the largest cameras of phones take pictures of 16384 by 12288 pixels.
+/// Maximum number of pixels of a JPEG that is accepted without being decoded, as a multiple of `Limits::max_pixels`.
+/// With the default it is 201 million pixels: the largest cameras of phones take pictures of 16384 by 12288 pixels. A
+/// picture in another format could be a small file that takes the memory of such a picture in the apps of recipients.
 const UNDECODED_FACTOR: u64 = 4;
 
 /// Reads the size of a picture, and creates its thumbnails, its blurhash and a copy without metadata. A picture that is
@@ -111,7 +112,8 @@ fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture<im
     let mut allowed = image::Limits::default();
     allowed.max_alloc = Some(limits.max_memory);
     reader.limits(allowed);
-    let max_undecoded = limits.max_pixels.saturating_mul(UNDECODED_FACTOR);
+    let factor = if format == ImageFormat::Jpeg { UNDECODED_FACTOR } else { 1 };
+    let max_undecoded = limits.max_pixels.saturating_mul(factor);
     let too_many = Rejection::TooManyPixels { allowed: max_undecoded };
     let mut decoder = reader.into_decoder().map_err(|error| rejection(&error, &too_many))?;
     let (width, height) = decoder.dimensions();

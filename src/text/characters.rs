@@ -48,12 +48,17 @@ impl Kind {
     pub(super) fn of(c: char) -> Self {
         use GeneralCategory as Gc;
         match CATEGORY.get(c) {
-            Gc::UppercaseLetter | Gc::LowercaseLetter | Gc::TitlecaseLetter => Self::Word,
             Gc::OtherLetter | Gc::ModifierLetter => Self::of_caseless_letter(c),
-            Gc::LetterNumber | Gc::OtherNumber => Self::Word,
             Gc::DecimalNumber => Self::Digit(ascii_digit(c)),
             Gc::NonspacingMark | Gc::SpacingMark | Gc::EnclosingMark if is_optional_mark(c) => Self::Ignored,
-            Gc::NonspacingMark | Gc::SpacingMark | Gc::EnclosingMark => Self::Word,
+            Gc::UppercaseLetter
+            | Gc::LowercaseLetter
+            | Gc::TitlecaseLetter
+            | Gc::LetterNumber
+            | Gc::OtherNumber
+            | Gc::NonspacingMark
+            | Gc::SpacingMark
+            | Gc::EnclosingMark => Self::Word,
             // Unicode reserves unassigned characters for emojis that it may add.
             Gc::OtherSymbol | Gc::Unassigned if is_regional_indicator(c) || PICTOGRAPHIC.contains(c) => Self::Emoji,
             Gc::ModifierSymbol if SKIN_TONE.contains(c) => Self::Ignored,

@@ -197,7 +197,7 @@ pub async fn search(
     let folded = text::fold(query);
     let name = match folded.chars().count() {
         0 => None,
-        ..TRIGRAM => Some(format!("{}%", escape_like(&folded))),
+        1..TRIGRAM => Some(format!("{}%", escape_like(&folded))),
         _ => Some(format!("%{}%", escape_like(&folded))),
     };
     diesel::sql_query(

@@ -371,6 +371,7 @@ fn log_settings(settings: Settings) -> LogSettings {
         tail_memory: settings.tail_memory,
         stream_queue: settings.stream_queue,
         catch_up_page: settings.catch_up_page,
+        consumer_interval: NEVER,
     }
 }
 

@@ -94,10 +94,10 @@ async fn a_user_with_many_uploads_delays_another_user_by_one_turn() {
         () = eventually("the other user waits too", async || load().0 + load().1 == MANY + 1) => {}
     }
     // When two scans have ended, the next turn of each user has begun.
-    let (scanned, _) = load();
-    scanner.begun(scanned).await;
+    let (inspecting, _) = load();
+    scanner.begun(inspecting).await;
     scanner.answers.add_permits(2);
-    let mut next = scanner.begun(scanned + 2).await.split_off(scanned);
+    let mut next = scanner.begun(inspecting + 2).await.split_off(inspecting);
     next.sort_unstable();
     assert_eq!(next, ["one".len(), "many".len()]);
 
