@@ -22,8 +22,8 @@ impl SearchQuery {
     /// Full-text search in the messages that are visible to the viewer, newest first. A message matches if its body
     /// contains all words of the query; the last word matches as a prefix. Case and accents are ignored. A new message is
     /// found about a second after it was sent at the latest. Only the first 16 words of the query count, and a query
-    /// without a word finds no messages. Errors: NOT_FOUND if the viewer is not a
-    /// participant of `conversationId`. BAD_USER_INPUT for a query of more than 8000 characters.
+    /// without a word finds no messages. Errors: NOT_FOUND if the viewer is not a participant of `conversationId`.
+    /// BAD_USER_INPUT for a query of more than 8000 characters.
     async fn search_messages(
         &self,
         ctx: &Context<'_>,

@@ -56,7 +56,7 @@ async fn messages_in_many_languages_are_found() {
 async fn titles_and_names_are_found_without_case_and_accents() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
-    let rename = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { user { id } } }";
+    let rename = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { viewer { id } } }";
     let titles = "query ($text: String!) { viewer { conversations(filter: {titleContains: $text}) { nodes { id } } } }";
     let people = "query ($query: String!) { searchUsers(query: $query) { nodes { id } } }";
     for (name, queries) in [
