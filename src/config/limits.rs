@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     /// Arguments with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 32] = [
+    const NO_LIMITS: [&str; 33] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
@@ -294,6 +294,7 @@ mod tests {
         "TAIL_POLL_INTERVAL",
         "TAIL_MEMORY",
         "CATCH_UP_PAGE",
+        "CONSUMER_INTERVAL",
         "TYPING_TIMEOUT",
         "PRESENCE_GRACE",
         "PRESENCE_NODE_TTL",

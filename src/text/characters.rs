@@ -48,17 +48,12 @@ impl Kind {
     pub(super) fn of(c: char) -> Self {
         use GeneralCategory as Gc;
         match CATEGORY.get(c) {
+            Gc::UppercaseLetter | Gc::LowercaseLetter | Gc::TitlecaseLetter | Gc::LetterNumber | Gc::OtherNumber => {
+                Self::Word
+            }
             Gc::OtherLetter | Gc::ModifierLetter => Self::of_caseless_letter(c),
+            Gc::NonspacingMark | Gc::SpacingMark | Gc::EnclosingMark => Self::of_mark(c),
             Gc::DecimalNumber => Self::Digit(ascii_digit(c)),
-            Gc::NonspacingMark | Gc::SpacingMark | Gc::EnclosingMark if is_optional_mark(c) => Self::Ignored,
-            Gc::UppercaseLetter
-            | Gc::LowercaseLetter
-            | Gc::TitlecaseLetter
-            | Gc::LetterNumber
-            | Gc::OtherNumber
-            | Gc::NonspacingMark
-            | Gc::SpacingMark
-            | Gc::EnclosingMark => Self::Word,
             // Unicode reserves unassigned characters for emojis that it may add.
             Gc::OtherSymbol | Gc::Unassigned if is_regional_indicator(c) || PICTOGRAPHIC.contains(c) => Self::Emoji,
             Gc::ModifierSymbol if SKIN_TONE.contains(c) => Self::Ignored,
@@ -77,11 +72,17 @@ impl Kind {
             _ => Self::Word,
         }
     }
+
+    fn of_mark(c: char) -> Self {
+        // The nukta of Devanagari is often not typed.
+        let is_optional = c == '\u{93C}' || OPTIONAL_MARKS.contains(&SCRIPT.get(c)) || IGNORABLE.contains(c);
+        if is_optional { Self::Ignored } else { Self::Word }
+    }
 }
 
-/// Whether `fold` leaves out the mark. The nukta of Devanagari (U+093C) is often not typed.
-fn is_optional_mark(c: char) -> bool {
-    c == '\u{93C}' || OPTIONAL_MARKS.contains(&SCRIPT.get(c)) || IGNORABLE.contains(c)
+pub(super) fn is_mark(c: char) -> bool {
+    use GeneralCategory as Gc;
+    matches!(CATEGORY.get(c), Gc::NonspacingMark | Gc::SpacingMark | Gc::EnclosingMark)
 }
 
 fn is_regional_indicator(c: char) -> bool {

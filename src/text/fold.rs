@@ -4,7 +4,7 @@ use icu_casemap::{CaseMapper, CaseMapperBorrowed};
 use icu_normalizer::properties::CanonicalCompositionBorrowed;
 use icu_normalizer::{DecomposingNormalizer, DecomposingNormalizerBorrowed};
 
-use super::characters::{Class, Kind, composes, is_lone_jamo, is_symbol, plain};
+use super::characters::{Class, Kind, composes, is_lone_jamo, is_mark, is_symbol, plain};
 use super::{MAX_TEXT, head};
 
 const DECOMPOSITION: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizer::new_nfkd();
@@ -13,7 +13,7 @@ const CASES: CaseMapperBorrowed<'static> = CaseMapper::new();
 
 /// Returns the text without case, accents, vowel marks, width and formatting, with ASCII digits, and with one space for
 /// each run of separators. Has no space at the start and the end, and is empty if the text has only separators.
-/// Folding a folded text changes nothing.
+/// Folding a folded text changes nothing. Reads at most 20,000 characters and returns at most as many.
 pub fn fold(text: &str) -> String {
     let mut folded = Folded::default();
     let text = head(text, MAX_TEXT);
@@ -22,14 +22,21 @@ pub fn fold(text: &str) -> String {
         folded.separate();
         if part.is_ascii() { folded.add_ascii(part) } else { folded.add_unicode(part) }
     }
-    folded.text
+    if folded.unordered { fold(&folded.text) } else { folded.text }
 }
 
 #[derive(Default)]
 struct Folded {
     text: String,
+    /// Number of characters of the text.
+    length: usize,
     /// Whether a separator stands before the next character.
     separated: bool,
+    /// Whether characters after the last one were left out.
+    skipped: bool,
+    /// Whether a mark follows a character that was left out. Then the marks on both sides may not be in the canonical
+    /// order. Folding again puts them in order.
+    unordered: bool,
 }
 
 impl Folded {
@@ -38,11 +45,18 @@ impl Folded {
     }
 
     fn push(&mut self, c: char) {
-        if self.separated && !self.text.is_empty() {
-            self.text.push(' ');
+        // Leaves room for a space before the character.
+        if self.length + 1 >= MAX_TEXT {
+            return;
         }
-        self.separated = false;
+        if self.separated && self.length > 0 {
+            self.text.push(' ');
+            self.length += 1;
+        }
+        self.unordered |= self.skipped && is_mark(c);
+        (self.separated, self.skipped) = (false, false);
         self.text.push(c);
+        self.length += 1;
     }
 
     fn add_ascii(&mut self, part: &str) {
@@ -94,8 +108,8 @@ impl Folded {
             }
             Kind::Digit(digit) => self.push(digit),
             Kind::Emoji => self.push(c),
-            Kind::Ignored => {}
-            Kind::Break if self.ends_without_spaces() => {}
+            Kind::Ignored => self.skipped = true,
+            Kind::Break if self.ends_without_spaces() => self.skipped = true,
             Kind::Break | Kind::Separator => self.separate(),
         }
     }

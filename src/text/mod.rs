@@ -3,7 +3,7 @@
 //! `fold` writes a text in a form in which texts that a reader takes for equal are equal: without case, accents, vowel
 //! marks and width, with ASCII digits, and with one space for each run of separators. The classes of Unicode decide
 //! what a character is. `words` returns the index entries of a message, and `query` returns the terms that a message
-//! must have. `Term::matches` says what a term means.
+//! must have to be found.
 //!
 //! Most scripts separate words by spaces, and a word is one index entry. Chinese, Japanese, Thai and others do not, and
 //! Korean appends particles to its words. A dictionary splits a query, which has no context, in other places than a
@@ -27,7 +27,7 @@ pub use words::{Term, query, words};
 /// rebuilt.
 pub const ANALYSIS: i32 = 1;
 
-/// Maximum number of characters of a text that are read. The rest is not indexed. No message is longer.
+/// Maximum number of characters of a text that are read, and of the folded text. The rest is not indexed.
 const MAX_TEXT: usize = 20_000;
 /// Maximum length of a word in characters. Longer words are cut, in messages and queries alike. With four bytes for
 /// each character and a prefix, a word is far below the 2046 bytes that Postgres allows.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
-use icu_properties::CodePointMapData;
-use icu_properties::props::{CanonicalCombiningClass, GeneralCategory};
+use icu_properties::props::{CanonicalCombiningClass, GeneralCategory, Script, UnifiedIdeograph};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::RngSeed;
 
-use super::languages::finds;
+use super::languages::{finds, matches};
 use super::{MAX_TERMS, MAX_TEXT, MAX_WORD, Term, fold, query, words};
 
 /// Letters and marks of scripts with spaces.
@@ -61,11 +62,15 @@ fn any_text() -> impl Strategy<Value = String> {
         .prop_map(|characters| characters.into_iter().collect())
 }
 
-/// All characters that Unicode has assigned.
+/// All characters that Unicode has assigned, without most of those that are large in number and alike.
 fn all() -> impl Iterator<Item = char> {
     use GeneralCategory::{PrivateUse, Unassigned};
-    ('\0'..=char::MAX)
-        .filter(|c| !matches!(CodePointMapData::<GeneralCategory>::new().get(*c), PrivateUse | Unassigned))
+    let (categories, scripts) = (CodePointMapData::<GeneralCategory>::new(), CodePointMapData::<Script>::new());
+    let ideographs = CodePointSetData::new::<UnifiedIdeograph>();
+    ('\0'..=char::MAX).filter(move |&c| {
+        let is_alike = ideographs.contains(c) || matches!(scripts.get(c), Script::Hangul | Script::Tangut);
+        !is_alike && !matches!(categories.get(c), PrivateUse | Unassigned)
+    })
 }
 
 #[test]
@@ -89,7 +94,8 @@ fn folding_a_folded_character_changes_nothing() {
 
 #[test]
 fn digits_of_all_scripts_have_their_value() {
-    let digits = all().filter(|&c| CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::DecimalNumber);
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    let digits = all().filter(|&c| categories.get(c) == GeneralCategory::DecimalNumber);
     let folded: String = digits.map(|c| fold(&c.to_string())).collect();
     assert!(folded.len() >= 700, "{}", folded.len());
     assert_eq!(folded, "0123456789".repeat(folded.len() / 10));
@@ -97,7 +103,7 @@ fn digits_of_all_scripts_have_their_value() {
 
 #[test]
 fn long_texts_and_words_are_cut() {
-    for c in ["y", "é", "ß", "北", "ก", "\u{fdfa}", "👍", "\u{93f}", "\u{301}", "ﷺ ", "½"] {
+    for c in ["y", "ß", "北", "ก", "\u{fdfa}", "👍", "\u{93f}", "\u{301}"] {
         let text = c.repeat(MAX_TEXT + 10);
         let words = words(&text);
         assert!(words.iter().all(|word| word.chars().count() <= MAX_WORD), "{c:?}");
@@ -107,7 +113,7 @@ fn long_texts_and_words_are_cut() {
     assert!(finds(&long, &long) && finds(&long[..65], &long) && !finds(&long, &long[..63]));
     let last = format!("{}last", " ".repeat(MAX_TEXT - 4));
     assert!(finds("last", &last) && !finds("last", &format!(" {last}")));
-    let different: String = (0..10_000).map(|i| i.to_string()).collect::<Vec<_>>().join(" ");
+    let different = (0..10_000).map(|i| i.to_string()).collect::<Vec<_>>().join(" ");
     assert_eq!(words(&different).len(), different[..MAX_TEXT].split_whitespace().count());
     assert_eq!(query(&different).len(), MAX_TERMS);
 }
@@ -122,14 +128,27 @@ fn only_the_last_word_and_short_parts_are_prefixes() {
     assert_eq!(query("ตลาด"), [word("ตลา"), word("ลาด")]);
     assert_eq!(query("ตล"), [prefix("ตล")]);
     assert_eq!(query("launch 🚀"), [word("launch"), word("🚀")]);
-    let many: String = ('a'..='z').flat_map(|c| [c, ' ']).collect();
-    assert_eq!(query(&many).last(), Some(&word("p")), "a query is cut after 16 words");
+    assert_eq!(query("a b c d e f g h i j k l m n o p q").last(), Some(&word("p")), "a query is cut after 16 words");
     assert_eq!(words("b a B, á 北京"), ["a", "b", "京", "北京"]);
     assert_eq!(fold("  Zoë  O’Brien-Łuk™ "), "zoe o brien luk tm");
+    assert_eq!(fold("\u{e38}\u{34f}\u{9bc}"), fold("\u{e38}\u{9bc}"), "marks have one order");
+}
+
+/// Seed of the random cases. The seed is fixed, so that the same commit always tests the same cases.
+const SEED: u64 = 20;
+
+/// Returns the settings of proptest: 256 cases from `SEED`. PROPTEST_CASES changes the number of cases, and
+/// PROPTEST_RNG_SEED the seed.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(SEED);
+    }
+    config
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn folding_is_idempotent(text in any_text()) {
@@ -166,22 +185,25 @@ proptest! {
 
     #[test]
     fn the_beginning_of_a_word_finds_it(
-        (before, word, after) in select(&SPACED[..]).prop_flat_map(|letters| (of(letters, 0..=5), of(letters, 1..=80), any_text()))
+        (before, word, after) in select(&SPACED[..])
+            .prop_flat_map(|letters| (of(letters, 0..=5), of(letters, 1..=80), any_text()))
     ) {
-        let message = format!("{before} {word} {after}");
+        let message = words(&format!("{before} {word} {after}"));
         for (end, next) in word.char_indices() {
             // A beginning does not separate a letter from its marks.
             let class = CodePointMapData::<CanonicalCombiningClass>::new().get(next);
-            let beginning = &word[..end];
-            if class == CanonicalCombiningClass::NotReordered && !query(beginning).is_empty() {
-                prop_assert!(finds(beginning, &message), "{:?} in {:?}", beginning, message);
+            if class == CanonicalCombiningClass::NotReordered {
+                for term in query(&word[..end]) {
+                    prop_assert!(matches(&term, &message), "{:?} in {:?}", term, message);
+                }
             }
         }
     }
 
     #[test]
     fn any_part_of_a_text_without_spaces_finds_it(
-        (text, start, length) in (select(&UNSPACED[..]).prop_flat_map(|letters| of(letters, 2..=30)), 0..29_usize, 2..30_usize)
+        (text, start, length) in
+            (select(&UNSPACED[..]).prop_flat_map(|letters| of(letters, 2..=30)), 0..29_usize, 2..30_usize)
     ) {
         let part: String = text.chars().skip(start).take(length).collect();
         if part.chars().count() >= 2 {

@@ -1,7 +1,5 @@
 //! The words of messages and queries.
 
-use std::collections::BTreeSet;
-
 use super::characters::Class;
 use super::fold::fold;
 use super::{MAX_TERMS, MAX_WORD, head};
@@ -15,18 +13,6 @@ pub enum Term {
     Prefix(String),
 }
 
-impl Term {
-    /// Whether a message with these words has the term. `words` must be sorted, as `words` returns them.
-    pub fn matches(&self, words: &[String]) -> bool {
-        let (Self::Word(text) | Self::Prefix(text)) = self;
-        let next = words.get(words.partition_point(|word| word < text));
-        next.is_some_and(|word| match self {
-            Self::Word(text) => word == text,
-            Self::Prefix(text) => word.starts_with(text),
-        })
-    }
-}
-
 /// Returns the different words of a text, sorted. A word has at most 64 characters, and no spaces, quotes or
 /// backslashes.
 pub fn words(text: &str) -> Vec<String> {
@@ -35,8 +21,8 @@ pub fn words(text: &str) -> Vec<String> {
     for run in runs(&folded) {
         match run.width {
             None => words.push(head(run.text, MAX_WORD)),
-            // Near the end of the run the windows are shorter. A query for one character is a prefix, and finds them.
-            Some(width) => words.extend(run.text.char_indices().map(|(at, _)| head(&run.text[at..], width))),
+            // A query that is shorter than a window is a prefix. At the end of the run it finds the shorter windows.
+            Some(width) => words.extend(windows(run.text, width)),
         }
     }
     words.sort_unstable();
@@ -49,24 +35,32 @@ pub fn words(text: &str) -> Vec<String> {
 pub fn query(text: &str) -> Vec<Term> {
     let folded = fold(text);
     let mut runs = runs(&folded).peekable();
-    let (mut terms, mut seen) = (Vec::new(), BTreeSet::new());
-    while let Some(run) = runs.next() {
-        let mut add = |text: &str, is_prefix: bool| {
-            if terms.len() < MAX_TERMS && seen.insert((text.to_owned(), is_prefix)) {
-                let text = text.to_owned();
-                terms.push(if is_prefix { Term::Prefix(text) } else { Term::Word(text) });
-            }
-        };
+    let mut terms = Vec::new();
+    while let Some(run) = runs.next().filter(|_| terms.len() < MAX_TERMS) {
+        let is_whole = |window: &&str| run.width.is_none_or(|width| window.chars().nth(width - 1).is_some());
         match run.width {
-            None => add(head(run.text, MAX_WORD), runs.peek().is_none()),
-            Some(width) if run.text.chars().nth(width - 1).is_none() => add(run.text, true),
+            None if runs.peek().is_none() => add(&mut terms, Term::Prefix(head(run.text, MAX_WORD).to_owned())),
+            None => add(&mut terms, Term::Word(head(run.text, MAX_WORD).to_owned())),
+            Some(_) if !is_whole(&run.text) => add(&mut terms, Term::Prefix(run.text.to_owned())),
             Some(width) => {
-                let windows = run.text.char_indices().map(|(at, _)| head(&run.text[at..], width));
-                windows.filter(|window| window.chars().nth(width - 1).is_some()).for_each(|window| add(window, false));
+                let whole = windows(run.text, width).take_while(is_whole);
+                whole.for_each(|window| add(&mut terms, Term::Word(window.to_owned())));
             }
         }
     }
     terms
+}
+
+/// Adds the term if it is new and the query does not have too many.
+fn add(terms: &mut Vec<Term>, term: Term) {
+    if terms.len() < MAX_TERMS && !terms.contains(&term) {
+        terms.push(term);
+    }
+}
+
+/// Returns the windows that begin at each character of the run. The last ones are shorter than `width`.
+fn windows(run: &str, width: usize) -> impl Iterator<Item = &str> {
+    run.char_indices().map(move |(at, _)| head(&run[at..], width))
 }
 
 /// Characters of a folded text that are indexed in the same way.

@@ -224,9 +224,13 @@ impl Conversations<'_> {
         after: Option<(DateTime<Utc>, ConversationId)>,
         limit: i64,
     ) -> Result<Vec<(Conversation, Participant)>> {
-        filter.title_contains = filter.title_contains.map(|text| text::fold(&text));
-        if filter.title_contains.as_ref().is_some_and(|text| text.contains('\0')) {
-            return Ok(Vec::new());
+        if let Some(text) = &mut filter.title_contains {
+            let folded = text::fold(text);
+            // A text of signs alone is in no folded title.
+            if folded.is_empty() && !text.trim().is_empty() {
+                return Ok(Vec::new());
+            }
+            *text = folded;
         }
         Ok(conversations::list(&mut *self.core.base.connection().await?, viewer.user, &filter, after, limit).await?)
     }
