@@ -164,6 +164,8 @@ async fn a_cached_rendering_expires_before_its_presigned_urls() {
         let mut socket: Socket = bob.socket().await;
         socket.subscribe("it", query, json!({"after": cursor})).await;
         let event = socket.receive_of("it").await;
+        // Waits for CaughtUp, whose rendering counts too.
+        socket.receive_of("it").await;
         event["payload"]["data"]["inbox"]["message"]["attachments"][0]["url"].as_str().unwrap().to_owned()
     };
     let renders = async || node.metric("parlance_renders_total{rendering=\"shared\"}").await;
