@@ -33,10 +33,10 @@ CREATE TABLE search_state (
 INSERT INTO search_state (analysis, rebuilding, rebuilt_up_to)
 VALUES (0, 'MESSAGES', '00000000-0000-0000-0000-000000000000');
 
--- Names and titles without case, accents and width, as the server computes them; see src/text.
+-- Names and titles without case, accents and width, as the server computes them; see src/text. The default is for nodes
+-- of earlier versions, which run beside nodes of this version during an update.
 ALTER TABLE users ADD COLUMN search_name text NOT NULL DEFAULT '';
 UPDATE users SET search_name = lower(display_name);
-ALTER TABLE users ALTER COLUMN search_name DROP DEFAULT;
 ALTER TABLE conversations ADD COLUMN search_title text;
 UPDATE conversations SET search_title = lower(title) WHERE title IS NOT NULL;
 DROP INDEX users_display_name_prefix, users_display_name_trigram;
