@@ -15,12 +15,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
 
 async fn node() -> Node {
-    let flags = [
-        "--request-header-timeout=1",
-        "--keep-alive-timeout=2",
-        "--http2-ping-interval=1",
-        "--socket-init-timeout=3",
-    ];
+    let flags =
+        ["--request-header-timeout=1", "--keep-alive-timeout=2", "--http2-ping-interval=1", "--socket-init-timeout=3"];
     Node::build().flags(&flags).start_alone().await
 }
 

@@ -4,7 +4,7 @@ use reqwest::header::ACCEPT_ENCODING;
 use serde_json::{Value, json};
 
 use super::tour::{forward, long};
-use super::{COSTLIEST_BOUND, Measured, Meter, Probed, clients};
+use super::{ATTEMPTS, COSTLIEST_BOUND, Measured, Meter, Probed, clients};
 use crate::support::{Answer, Node, User};
 
 /// Registers a user with 100 groups of about 100 messages each. 20 of the groups have 50 participants.
@@ -178,22 +178,28 @@ fn the_largest_responses_block_no_thread_for_long() {
             &probed.measure("5 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await,
         );
         for encoding in ["br", "gzip", "zstd"] {
-            let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
-            let request =
-                request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
-            let get = async {
-                let response = request.send().await.unwrap();
-                assert_eq!(response.headers()["content-encoding"], encoding);
-                response.bytes().await.unwrap()
-            };
-            probed.measure(&format!("the same as {encoding}"), &mut meter, get).await;
+            for _ in 0..ATTEMPTS {
+                let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
+                let request =
+                    request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
+                let get = async {
+                    let response = request.send().await.unwrap();
+                    assert_eq!(response.headers()["content-encoding"], encoding);
+                    response.bytes().await.unwrap()
+                };
+                probed.measure(&format!("the same as {encoding}"), &mut meter, get).await;
+            }
+            meter.keep_shortest(ATTEMPTS);
         }
-        let mut socket = ada.socket().await;
-        let receive = async {
-            socket.subscribe("large", &asks(4), variables.clone()).await;
-            assert_eq!(socket.receive_of("large").await["type"], "next");
-        };
-        probed.measure("4 times 100 long messages over a socket", &mut meter, receive).await;
+        for _ in 0..ATTEMPTS {
+            let mut socket = ada.socket().await;
+            let receive = async {
+                socket.subscribe("large", &asks(4), variables.clone()).await;
+                assert_eq!(socket.receive_of("large").await["type"], "next");
+            };
+            probed.measure("4 times 100 long messages over a socket", &mut meter, receive).await;
+        }
+        meter.keep_shortest(ATTEMPTS);
     });
     drop(probed.node);
     probed.runtime.shutdown_background();

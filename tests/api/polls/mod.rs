@@ -21,6 +21,8 @@ use crate::support::{Node, NodeBuilder, eventually};
 const TOUR_BOUND: Duration = Duration::from_millis(10);
 /// Maximum time that a thread may be busy with the costliest documents and the largest requests that are allowed.
 const COSTLIEST_BOUND: Duration = Duration::from_millis(50);
+/// Number of times that an operation is measured whose polls a busy thread may do one after another.
+const ATTEMPTS: usize = 5;
 /// Time that a measurement waits for work that continues after an operation has returned.
 const AFTERMATH: Duration = Duration::from_millis(30);
 

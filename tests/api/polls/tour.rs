@@ -7,12 +7,9 @@ use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use serde_json::{Value, json};
 
-use super::{Measured, Meter, TOUR_BOUND, clients};
+use super::{ATTEMPTS, Measured, Meter, TOUR_BOUND, clients};
 use crate::events_of_mutations::{World, rows};
 use crate::support::{Node, User};
-
-/// Number of times that each subscription is measured.
-const ATTEMPTS: usize = 3;
 
 /// Returns the names of the fields of a root type.
 fn roots(of: &str) -> BTreeSet<String> {
