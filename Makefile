@@ -55,6 +55,9 @@ test: lint ## check format and lints, and run all tests; every change must pass 
 	cargo build --workspace --locked
 	@scripts/services run $(MAKE) --no-print-directory test-with-services
 
+# Many tests wait most of their time, so twice as many tests as processors run at the same time.
+export NEXTEST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )))
+
 # A failure in one of them does not keep the others from running.
 test-with-services:
 	@$(MAKE) --no-print-directory --keep-going test-rust test-postgres test-generated test-js test-fuzz

@@ -166,17 +166,20 @@ async fn a_cached_rendering_expires_before_its_presigned_urls() {
         let event = socket.receive_of("it").await;
         // Waits for CaughtUp, whose rendering counts too.
         socket.receive_of("it").await;
-        event["payload"]["data"]["inbox"]["message"]["attachments"][0]["url"].as_str().unwrap().to_owned()
+        let url = event["payload"]["data"]["inbox"]["message"]["attachments"][0]["url"].as_str().unwrap().to_owned();
+        (url, socket)
     };
     let renders = async || node.metric("parlance_renders_total{rendering=\"shared\"}").await;
-    let (first, rendered) = (shown().await, renders().await);
-    let (second, again) = (shown().await, renders().await);
+    // Renderings are cached only while a client subscribes with their document, so this socket stays open.
+    let ((first, socket), rendered) = (shown().await, renders().await);
+    let ((second, _), again) = (shown().await, renders().await);
     assert!(clock.now() < change, "this machine is too slow for this test");
     assert_eq!(second, first, "the rendering is cached");
     // Waits until the URLs change.
     tokio::time::sleep((change - clock.now()).to_std().unwrap_or_default() + Duration::from_millis(50)).await;
-    let later = shown().await;
+    let (later, _) = shown().await;
     assert_ne!(later, first);
     assert!(again - rendered <= 1, "only CaughtUp is rendered again");
-    assert_eq!(shown().await, later, "the new rendering is cached");
+    assert_eq!(shown().await.0, later, "the new rendering is cached");
+    drop(socket);
 }

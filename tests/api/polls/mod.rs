@@ -17,12 +17,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{Node, NodeBuilder, eventually};
 
-/// Maximum time that a thread may be busy during each operation of the tour.
-const TOUR_BOUND: Duration = Duration::from_millis(10);
+/// Maximum time that a thread may be busy during each operation of the tour. The tests run a build without optimization,
+/// often on machines whose processors are shared. A release build takes a fraction of this time.
+const TOUR_BOUND: Duration = Duration::from_millis(25);
 /// Maximum time that a thread may be busy with the costliest documents and the largest requests that are allowed.
-const COSTLIEST_BOUND: Duration = Duration::from_millis(50);
+const COSTLIEST_BOUND: Duration = Duration::from_millis(100);
 /// Number of times that an operation is measured whose polls a busy thread may do one after another.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 3;
 /// Time that a measurement waits for work that continues after an operation has returned.
 const AFTERMATH: Duration = Duration::from_millis(30);
 

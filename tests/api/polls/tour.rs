@@ -7,9 +7,9 @@ use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use serde_json::{Value, json};
 
-use super::{ATTEMPTS, Measured, Meter, TOUR_BOUND, clients};
+use super::{AFTERMATH, ATTEMPTS, Measured, Meter, TOUR_BOUND, clients};
 use crate::events_of_mutations::{World, rows};
-use crate::support::{Node, User};
+use crate::support::{Node, Socket, User};
 
 /// Returns the names of the fields of a root type.
 fn roots(of: &str) -> BTreeSet<String> {
@@ -227,30 +227,7 @@ fn queries_and_subscriptions_block_no_thread_for_long() {
                 let all = json!({"after": before, "group": group, "ids": [ada.id]});
                 let used = all.as_object().unwrap().iter().filter(|(name, _)| query.contains(&format!("${name}:")));
                 let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
-                let hear = async {
-                    socket.subscribe("it", &query, variables).await;
-                    // Every subscription receives its initial state or one of these events.
-                    let message = ada.send(&group, "new").await;
-                    let typing = "mutation ($id: ID!, $typing: Boolean!) {
-                        setTyping(input: {conversationId: $id, typing: $typing}) { conversationId }
-                    }";
-                    ada.query(typing, json!({"id": group, "typing": true})).await;
-                    // messageUpdated has no cursor, so it misses an edit that comes before the subscription is live.
-                    let edits = async {
-                        for number in 0.. {
-                            ada.edit(&message, &format!("edited {number}")).await.data();
-                            tokio::time::sleep(super::AFTERMATH).await;
-                        }
-                    };
-                    let heard = tokio::select! {
-                        heard = socket.receive_of("it") => heard,
-                        () = edits => unreachable!(),
-                    };
-                    assert_eq!(heard["type"], "next", "{heard:#}");
-                    // A second start of the same typing would send no event.
-                    ada.query(typing, json!({"id": group, "typing": false})).await;
-                    tokio::time::sleep(super::AFTERMATH).await;
-                };
+                let hear = hear_one_event(&ada, &mut socket, &group, &query, variables);
                 meter.measure(name, hear).await;
             }
             meter.keep_shortest(ATTEMPTS);
@@ -258,4 +235,29 @@ fn queries_and_subscriptions_block_no_thread_for_long() {
     });
     measured.end();
     meter.assert_below(TOUR_BOUND);
+}
+
+/// Subscribes, and causes events until the subscription delivers its initial state or one of them.
+async fn hear_one_event(ada: &User, socket: &mut Socket, group: &str, query: &str, variables: Value) {
+    socket.subscribe("it", query, variables).await;
+    let message = ada.send(group, "new").await;
+    let typing = "mutation ($id: ID!, $typing: Boolean!) {
+        setTyping(input: {conversationId: $id, typing: $typing}) { conversationId }
+    }";
+    ada.query(typing, json!({"id": group, "typing": true})).await;
+    // messageUpdated has no cursor, so it misses an edit that comes before the subscription is live.
+    let edits = async {
+        for number in 0.. {
+            ada.edit(&message, &format!("edited {number}")).await.data();
+            tokio::time::sleep(AFTERMATH).await;
+        }
+    };
+    let heard = tokio::select! {
+        heard = socket.receive_of("it") => heard,
+        () = edits => unreachable!(),
+    };
+    assert_eq!(heard["type"], "next", "{heard:#}");
+    // A second start of the same typing would send no event.
+    ada.query(typing, json!({"id": group, "typing": false})).await;
+    tokio::time::sleep(AFTERMATH).await;
 }
