@@ -66,9 +66,10 @@ test-with-services:
 test-rust:
 	cargo nextest run --workspace --locked
 
-# The oldest and the newest version of Postgres that Parlance supports.
+# The oldest and the newest version of Postgres that Parlance supports. npm has version 14 only for Linux on x64.
 test-postgres:
-	for version in 14 18; do \
+	for programs in tests/postgres/node_modules/postgres-*; do \
+		version=$$(cut -d- -f2 <<<"$$(basename "$$programs")"); \
 		scripts/services run --postgres $$version cargo nextest run --locked --test api -- $(POSTGRES_TESTS) || exit 1; \
 	done
 
