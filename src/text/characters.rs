@@ -27,7 +27,7 @@ const OPTIONAL_MARKS: [Script; 9] = [
     Script::Syriac,
 ];
 
-/// What `fold` does with a character.
+/// The kind of a character, which determines what `fold` does with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     /// Part of a word: a letter, a number or a mark.

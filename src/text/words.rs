@@ -4,7 +4,7 @@ use super::characters::Class;
 use super::fold::fold;
 use super::{MAX_TERMS, MAX_WORD, head};
 
-/// What a message must have to be found.
+/// A condition of a query, which a message must meet to be found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Term {
     /// A word of the message.

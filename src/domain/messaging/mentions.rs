@@ -130,8 +130,8 @@ fn may_precede(before: &str, word: &str) -> bool {
     !start.chars().next_back().is_some_and(|c| is_at(c) || may_be_address && (continues_word(c) || ".+-/".contains(c)))
 }
 
-/// Returns whether a word goes on with this character. Scripts that are written without spaces begin a new word beside
-/// an `@` or a username.
+/// Returns whether a word can continue with this character. Scripts that are written without spaces begin a new word
+/// beside an `@` or a username.
 fn continues_word(c: char) -> bool {
     text::is_part_of_word(c) && !text::is_written_without_spaces(c)
 }
@@ -161,7 +161,7 @@ fn urls_in(body: &str) -> Vec<Range<usize>> {
     urls
 }
 
-/// Returns whether a URL can go on with this character. Brackets are left out, because they end a link in Markdown.
+/// Returns whether a URL can continue with this character. Brackets are left out, because they end a link in Markdown.
 const fn is_url_char(c: char) -> bool {
     c.is_ascii_graphic() && !matches!(c, '"' | '(' | ')' | '<' | '>' | '[' | '\\' | ']' | '^' | '`' | '{' | '|' | '}')
 }

@@ -42,7 +42,7 @@ impl SearchIndexer {
 }
 
 /// Rebuilds the search index while servers may run. Calls `progress` with the number of messages that are left. The
-/// rebuild goes on in the servers if this function is cancelled.
+/// rebuild continues in the servers if this function is cancelled.
 pub async fn rebuild(
     database: &Database,
     random: &Random,
