@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
 # Tests of SQL that might depend on the version of Postgres: the log, the store and search.
-POSTGRES_TESTS := consumers log:: log_model migrations retention search seed statements texts users
+POSTGRES_TESTS := consumers:: log:: log_model:: migrations:: people::users retention:: search seed:: statements:: texts::
 
 SHELL_SCRIPTS := $(filter-out scripts/hooks,$(wildcard scripts/* scripts/hooks/*)) .ci/run
 
