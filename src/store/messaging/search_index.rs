@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::schema::{conversations, messages, search_state, users};
-use crate::store::{Connection, text_enum};
+use crate::store::{Connection, Prepared, text_enum};
 
 text_enum!(Rebuilding { Messages = "MESSAGES", Users = "USERS", Conversations = "CONVERSATIONS" });
 
 /// A message to index.
-#[derive(Debug, Queryable, Selectable)]
+#[derive(Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = messages, check_for_backend(diesel::pg::Pg))]
 pub struct Source {
     pub id: MessageId,
@@ -72,9 +72,16 @@ pub async fn advance_rebuild(conn: &mut Connection, old: &State, new: &State) ->
         .map(drop)
 }
 
-/// Reads the messages with these ids that exist.
+/// Reads the messages with these ids that exist. The subquery with LIMIT makes Postgres use the primary key, also in a
+/// new database, where the planner does not know the size of the table.
 pub async fn sources(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Source>> {
-    messages::table.filter(messages::id.eq_any(ids)).select(Source::as_select()).load(conn).await
+    let query = diesel::sql_query(
+        "SELECT found.* FROM unnest($1) AS wanted (id)
+         CROSS JOIN LATERAL (
+             SELECT id, conversation_id, body FROM messages WHERE messages.id = wanted.id LIMIT 1
+         ) AS found",
+    );
+    Prepared(query.bind::<Array<SqlUuid>, _>(ids)).load(conn).await
 }
 
 /// Reads the first `limit` messages after the id `after`.
@@ -102,18 +109,17 @@ pub async fn write(conn: &mut Connection, entries: &[Entry]) -> QueryResult<()> 
         return Ok(());
     }
     // Reactions and pins also update a message. Its words then stay the same, and its entry is not written again.
-    diesel::sql_query(
+    let query = diesel::sql_query(
         "INSERT INTO search_index (message_id, words)
-         SELECT id, array_to_tsvector(string_to_array(entry.words, E'\\n'))
-         FROM unnest($1, $2) AS entry (id, words) JOIN messages USING (id)
+         SELECT found.id, array_to_tsvector(string_to_array(entry.words, E'\\n'))
+         FROM unnest($1, $2) AS entry (id, words)
+         CROSS JOIN LATERAL (SELECT id FROM messages WHERE messages.id = entry.id LIMIT 1) AS found
          ON CONFLICT (message_id) DO UPDATE SET words = excluded.words
          WHERE search_index.words <> excluded.words",
     )
     .bind::<Array<SqlUuid>, _>(filled.iter().map(|entry| entry.message).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(filled.iter().map(|entry| scoped(entry)).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
+    .bind::<Array<Text>, _>(filled.iter().map(|entry| scoped(entry)).collect::<Vec<_>>());
+    Prepared(query).execute(conn).await.map(drop)
 }
 
 /// Returns the words of an entry, one on each line, each with the prefix of its conversation.
