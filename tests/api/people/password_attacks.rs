@@ -296,5 +296,5 @@ async fn pipelined_requests_do_not_block_a_node() {
     }
     drop(connections);
     assert!(longest_send(&ada, &group).await < BOUND);
-    pool_is_idle(&node, Duration::from_secs(60)).await;
+    pool_is_idle(&node, Duration::from_mins(1)).await;
 }
