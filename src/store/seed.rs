@@ -70,12 +70,9 @@ impl Bulk {
         Ok(transaction.commit().await?)
     }
 
-    /// Updates the planner's statistics, and merges the pending list of the search index into the index.
+    /// Updates the planner's statistics. The search index is written later.
     pub async fn vacuum(&self) -> Result<()> {
-        Ok(self
-            .client
-            .batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages, search_index")
-            .await?)
+        Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages").await?)
     }
 }
 

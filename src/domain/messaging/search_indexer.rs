@@ -95,8 +95,8 @@ async fn rebuild_page(conn: &mut Connection, old: State) -> Result<bool> {
         let after = new.rebuilt_up_to;
         let last = match part {
             Rebuilding::Messages => rebuild_messages(conn, after).await?,
-            Rebuilding::Users => search_index::rename_users(conn, after, PAGE, text::fold).await?,
-            Rebuilding::Conversations => search_index::rename_conversations(conn, after, PAGE, text::fold).await?,
+            Rebuilding::Users => search_index::fold_names(conn, after, PAGE).await?,
+            Rebuilding::Conversations => search_index::fold_titles(conn, after, PAGE).await?,
         };
         if let Some(last) = last {
             new.rebuilt_up_to = last;
@@ -118,8 +118,7 @@ async fn rebuild_page(conn: &mut Connection, old: State) -> Result<bool> {
 /// Indexes the next messages of the rebuild. Returns the id of the last message, or None at the end of the messages.
 async fn rebuild_messages(conn: &mut Connection, after: uuid::Uuid) -> Result<Option<uuid::Uuid>> {
     let sources = search_index::sources_after(conn, after, PAGE).await?;
-    let is_full = i64::try_from(sources.len()).is_ok_and(|count| count == PAGE);
-    let last = sources.last().filter(|_| is_full).map(|source| source.id.0);
+    let last = search_index::last_of_page(sources.iter().map(|source| source.id.0), PAGE);
     search_index::write(conn, &analyze(sources).await?).await?;
     Ok(last)
 }

@@ -25,8 +25,6 @@ use crate::clock::Clock;
 use crate::config::Auth;
 use crate::error::Error as Internal;
 use crate::random::Random;
-use crate::store;
-use crate::store::messaging::search_index;
 use crate::store::seed::{Bulk, Chunk, Lines};
 use shape::Shape;
 
@@ -90,8 +88,8 @@ const MESSAGES_PER_CHUNK: u64 = 20_000;
 /// enough processors.
 const WRITERS: usize = 4;
 
-/// Creates the users, conversations and messages. After each written chunk, calls `progress` with the number of its
-/// messages.
+/// Creates the users, conversations and messages. Does not index them for search: `search_indexer::rebuild` does. After
+/// each written chunk, calls `progress` with the number of its messages.
 pub async fn fill(
     url: &str,
     plan: &Plan,
@@ -135,9 +133,6 @@ pub async fn fill(
     };
     try_join_all((0..WRITERS).map(write)).await?;
     let writing = begun.elapsed();
-    search_index::begin_rebuild(&mut store::connect(url).await?, crate::text::ANALYSIS)
-        .await
-        .map_err(Internal::from)?;
     first.vacuum().await?;
     let messages = shapes.iter().map(|shape| u64::from(shape.messages)).sum();
     Ok(Seeded { users: plan.users, conversations: shapes.len(), messages, first_user, writing })

@@ -1,13 +1,14 @@
 //! The search index: the words of messages, and names and titles without case, accents and width.
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::ids::{ConversationId, MessageId, UserId};
-use crate::store::schema::{conversations, messages, search_state, users};
+use crate::ids::{ConversationId, MessageId};
+use crate::store::schema::{messages, search_state};
 use crate::store::{Connection, Prepared, text_enum};
+use crate::text::fold;
 
 text_enum!(Rebuilding { Messages = "MESSAGES", Users = "USERS", Conversations = "CONVERSATIONS" });
 
@@ -33,7 +34,7 @@ pub struct Entry {
 pub struct State {
     /// Version of the text analysis that computed the index.
     pub analysis: i32,
-    /// What a rebuild indexes now. None if no rebuild is running.
+    /// The rows that a rebuild indexes now. None if no rebuild is running.
     pub rebuilding: Option<Rebuilding>,
     /// The last row that the rebuild has indexed.
     pub rebuilt_up_to: Uuid,
@@ -135,62 +136,46 @@ fn scope(conversation: ConversationId) -> String {
     format!("{} ", &id[id.len() - 8..])
 }
 
-/// Computes the search names of the first `limit` users after the id `after`. Returns the id of the last of them, or
-/// None if there are fewer than `limit`.
-pub async fn rename_users(
-    conn: &mut Connection,
-    after: Uuid,
-    limit: i64,
-    fold: fn(&str) -> String,
-) -> QueryResult<Option<Uuid>> {
-    let rows: Vec<(UserId, String)> = users::table
-        .filter(users::id.gt(UserId(after)))
-        .order(users::id)
-        .limit(limit)
-        .select((users::id, users::display_name))
-        .for_no_key_update()
-        .load(conn)
-        .await?;
-    diesel::sql_query(
-        "UPDATE users SET search_name = new.name FROM unnest($1, $2) AS new (id, name)
-         WHERE users.id = new.id AND search_name <> new.name",
-    )
-    .bind::<Array<SqlUuid>, _>(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(rows.iter().map(|(_, name)| fold(name)).collect::<Vec<_>>())
-    .execute(conn)
-    .await?;
-    Ok(last_of_page(rows.iter().map(|(id, _)| id.0), limit))
+/// Folds the names of the first `limit` users after the id `after`. Returns the id of the last of them, or None if there
+/// are fewer than `limit`.
+pub async fn fold_names(conn: &mut Connection, after: Uuid, limit: i64) -> QueryResult<Option<Uuid>> {
+    fold_column(conn, ["users", "display_name", "search_name"], after, limit).await
 }
 
-/// Computes the search titles of the first `limit` conversations after the id `after`. Returns the id of the last of
-/// them, or None if there are fewer than `limit`.
-pub async fn rename_conversations(
+/// Like `fold_names`, for the titles of conversations.
+pub async fn fold_titles(conn: &mut Connection, after: Uuid, limit: i64) -> QueryResult<Option<Uuid>> {
+    fold_column(conn, ["conversations", "title", "search_title"], after, limit).await
+}
+
+async fn fold_column(
     conn: &mut Connection,
+    [table, shown, folded]: [&str; 3],
     after: Uuid,
     limit: i64,
-    fold: fn(&str) -> String,
 ) -> QueryResult<Option<Uuid>> {
-    let rows: Vec<(ConversationId, Option<String>)> = conversations::table
-        .filter(conversations::id.gt(ConversationId(after)))
-        .order(conversations::id)
-        .limit(limit)
-        .select((conversations::id, conversations::title))
-        .for_no_key_update()
-        .load(conn)
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        id: Uuid,
+        #[diesel(sql_type = Nullable<Text>)]
+        shown: Option<String>,
+    }
+    let page = format!("SELECT id, {shown} AS shown FROM {table} WHERE id > $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE");
+    let rows: Vec<Row> = diesel::sql_query(page).bind::<SqlUuid, _>(after).bind::<BigInt, _>(limit).load(conn).await?;
+    let update = format!(
+        "UPDATE {table} SET {folded} = new.folded FROM unnest($1, $2) AS new (id, folded)
+         WHERE {table}.id = new.id AND {table}.{folded} IS DISTINCT FROM new.folded"
+    );
+    diesel::sql_query(update)
+        .bind::<Array<SqlUuid>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.shown.as_deref().map(fold)).collect::<Vec<_>>())
+        .execute(conn)
         .await?;
-    diesel::sql_query(
-        "UPDATE conversations SET search_title = new.title FROM unnest($1, $2) AS new (id, title)
-         WHERE conversations.id = new.id AND search_title IS DISTINCT FROM new.title",
-    )
-    .bind::<Array<SqlUuid>, _>(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|(_, title)| title.as_deref().map(fold)).collect::<Vec<_>>())
-    .execute(conn)
-    .await?;
-    Ok(last_of_page(rows.iter().map(|(id, _)| id.0), limit))
+    Ok(last_of_page(rows.iter().map(|row| row.id), limit))
 }
 
 /// Returns the last id of a page with `limit` rows. Returns None if the page is not full.
-fn last_of_page(ids: impl ExactSizeIterator<Item = Uuid>, limit: i64) -> Option<Uuid> {
+pub fn last_of_page(ids: impl ExactSizeIterator<Item = Uuid>, limit: i64) -> Option<Uuid> {
     if i64::try_from(ids.len()).is_ok_and(|count| count == limit) { ids.last() } else { None }
 }
 
