@@ -3,6 +3,7 @@
 use phonenumber::metadata::DATABASE;
 
 use super::text;
+use crate::text::ascii_digit;
 
 /// Allowed number of digits of a phone number. ITU-T E.164 allows at most 15, including the country code.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
@@ -46,7 +47,7 @@ pub(super) fn e164(text: &str) -> Option<String> {
 /// +4901512345678. Returns None if these servers refused the text.
 pub(super) fn without_rules(text: &str) -> Option<String> {
     let is_separator = |c: char| matches!(c, ' ' | '-' | '(' | ')');
-    // One more than a number can have, so that a longer text is refused.
+    // Keeps one digit more than a number can have, so that a longer text is refused.
     let phone: String = text.chars().filter(|&c| !is_separator(c)).take(DIGITS.end() + 2).collect();
     let digits = phone.strip_prefix('+')?;
     let is_number = DIGITS.contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -59,10 +60,6 @@ fn without_separators(text: &str) -> Option<String> {
         return None;
     }
     Some(text::compatible(text).chars().filter(|&c| !is_separator(c)).map(ascii_digit).collect())
-}
-
-fn ascii_digit(c: char) -> char {
-    text::decimal_digit(c).and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
 }
 
 /// Returns whether the character separates the groups of a phone number, or shows nothing.

@@ -81,14 +81,6 @@ pub(super) fn is_bracket(c: char) -> bool {
     matches!(CATEGORY.get(c), GeneralCategory::OpenPunctuation | GeneralCategory::ClosePunctuation)
 }
 
-/// Returns the value of a decimal digit of any script.
-pub(super) fn decimal_digit(c: char) -> Option<u32> {
-    let is_decimal = |c: u32| char::from_u32(c).is_some_and(|c| CATEGORY.get(c) == GeneralCategory::DecimalNumber);
-    // The decimal digits of a script are ten characters in a row, from zero to nine. Rows can follow each other.
-    let before = (0..u32::from(c)).rev().take_while(|&c| is_decimal(c)).count();
-    is_decimal(u32::from(c)).then_some(u32::try_from(before).unwrap_or_default() % 10)
-}
-
 /// Returns the compatibility form NFKC, in which full-width and other variants are the usual characters.
 pub(super) fn compatible(text: &str) -> String {
     ComposingNormalizerBorrowed::new_nfkc().normalize(text).into_owned()
@@ -160,19 +152,6 @@ mod tests {
             ["a", ".", "\u{200B}a", "👩\u{200D}🚀", "می\u{200C}خواهم", "\u{0600}", "\u{2801}", "️1️⃣", "ㅤ가", "\u{1FAEA}"]
         {
             assert!(!is_invisible(text), "{}", text.escape_unicode());
-        }
-    }
-
-    #[test]
-    fn decimal_digits_of_all_scripts_have_their_value() {
-        for (digits, expected) in
-            [("0189", "0189"), ("٠١٨٩", "0189"), ("۰۱۸۹", "0189"), ("०१८९", "0189"), ("๐๑๘๙", "0189")]
-        {
-            let values: String = digits.chars().filter_map(decimal_digit).map(|value| value.to_string()).collect();
-            assert_eq!(values, expected, "{digits}");
-        }
-        for c in ['a', '²', '一', '/', ':'] {
-            assert_eq!(decimal_digit(c), None, "{c}");
         }
     }
 

@@ -89,11 +89,17 @@ fn is_regional_indicator(c: char) -> bool {
     matches!(c, '\u{1F1E6}'..='\u{1F1FF}')
 }
 
-/// Converts a decimal digit of any script. Unicode assigns digits in runs from zero to nine.
-fn ascii_digit(c: char) -> char {
-    let is_digit = |code: u32| CATEGORY.get32(code) == GeneralCategory::DecimalNumber;
-    let before = (0..u32::from(c)).rev().take_while(|&code| is_digit(code)).count();
-    char::from(b'0' + u8::try_from(before % 10).unwrap_or_default())
+/// Converts a decimal digit of any script to the ASCII digit. Returns other characters as they are.
+pub fn ascii_digit(c: char) -> char {
+    decimal_digit(c).and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
+}
+
+/// Returns the value of a decimal digit of any script.
+fn decimal_digit(c: char) -> Option<u32> {
+    let is_decimal = |code: u32| CATEGORY.get32(code) == GeneralCategory::DecimalNumber;
+    // The decimal digits of a script are ten characters in a row, from zero to nine. Rows can follow each other.
+    let before = (0..u32::from(c)).rev().take_while(|&code| is_decimal(code)).count();
+    is_decimal(u32::from(c)).then_some(u32::try_from(before).unwrap_or_default() % 10)
 }
 
 /// Whether the character has its place among letters without being one, such as ™, € and 🚀. Circled letters are
@@ -201,4 +207,22 @@ pub(super) fn plain(c: char) -> Option<&'static str> {
         'ँ' => "ं",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimal_digits_of_all_scripts_have_their_value() {
+        for (digits, expected) in
+            [("0189", "0189"), ("٠١٨٩", "0189"), ("۰۱۸۹", "0189"), ("०१८९", "0189"), ("๐๑๘๙", "0189")]
+        {
+            let values: String = digits.chars().filter_map(decimal_digit).map(|value| value.to_string()).collect();
+            assert_eq!(values, expected, "{digits}");
+        }
+        for c in ['a', '²', '一', '/', ':'] {
+            assert_eq!(decimal_digit(c), None, "{c}");
+        }
+    }
 }

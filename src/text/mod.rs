@@ -20,6 +20,7 @@ mod languages;
 mod properties;
 mod words;
 
+pub use characters::ascii_digit;
 pub use fold::fold;
 pub use words::{Term, query, words};
 
