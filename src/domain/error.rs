@@ -54,6 +54,9 @@ pub(super) const NO_CONVERSATION: Error = Error::NotFound("No such conversation.
 pub(super) const NO_MESSAGE: Error =
     Error::NotFound("No such message. `conversation.messages` lists those that you may see.");
 
+/// Error if the user does not exist.
+pub(super) const NO_USER: Error = Error::NotFound("No such user. `searchUsers` finds users.");
+
 /// Error if the viewer blocks the user at whom the action is directed.
 pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
 

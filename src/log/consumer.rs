@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::event::{Category, Change, Event, Seq};
 use super::read;
+use super::transaction::roll_back;
 use crate::config::LogSettings;
 use crate::error::{RETRY_DELAY, Result};
 use crate::metrics::Metrics;
@@ -163,8 +164,7 @@ impl Consumer {
         let handled = self.handle_batch(&mut connection, work).await;
         match &handled {
             Ok(_) => AnsiTransactionManager::commit_transaction(&mut *connection).await?,
-            // If the rollback fails, the connection is broken and Postgres rolls back by itself.
-            Err(_) => drop(AnsiTransactionManager::rollback_transaction(&mut *connection).await),
+            Err(_) => roll_back(&mut connection).await,
         }
         handled
     }

@@ -72,10 +72,7 @@ impl<'a> Transaction<'a> {
                 Ok(value)
             }
             Err(error) => {
-                // If the rollback fails, the connection is broken and Postgres rolls back by itself.
-                if let Err(error) = AnsiTransactionManager::rollback_transaction(&mut *self.connection).await {
-                    tracing::debug!(%error, "a rollback failed");
-                }
+                roll_back(&mut self.connection).await;
                 Err(error)
             }
         }
@@ -89,5 +86,12 @@ impl<'a> Transaction<'a> {
         AnsiTransactionManager::commit_transaction(&mut *self.connection).await?;
         self.log.publish(events, self.messages);
         Ok(())
+    }
+}
+
+/// Rolls back the open transaction. If this fails, the connection is broken and Postgres rolls back by itself.
+pub(super) async fn roll_back(conn: &mut Connection) {
+    if let Err(error) = AnsiTransactionManager::rollback_transaction(conn).await {
+        tracing::debug!(%error, "a rollback failed");
     }
 }

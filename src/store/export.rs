@@ -2,9 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 
-use super::Connection;
 use super::conversations::conversations::Conversation;
 use super::conversations::participants::Participant;
 use super::files::attachment_uses;
@@ -16,7 +15,8 @@ use super::schema::{
     attachments, blocks, contact_requests, contacts, conversations, message_reactions, messages, participants,
     scheduled_messages, sessions,
 };
-use crate::error::{Error, Result};
+use super::{Connection, connect};
+use crate::error::Result;
 use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 
 /// A read-only snapshot of the database. Its statements have no timeout, because the creation of an archive can take
@@ -27,7 +27,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub async fn open(url: &str) -> Result<Self> {
-        let mut conn = Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))?;
+        let mut conn = connect(url).await?;
         conn.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         Ok(Self { conn })
     }

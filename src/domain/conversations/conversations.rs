@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::core::ConversationsCore;
 use super::groups::Group;
-use crate::domain::error::{BLOCKING, Error, NO_CONVERSATION, Result, Violation};
+use crate::domain::error::{BLOCKING, Error, NO_CONVERSATION, NO_USER, Result, Violation};
 use crate::domain::files::avatars;
 use crate::domain::messaging::system::{self, SystemEvent};
 use crate::domain::people::privacy;
@@ -77,7 +77,7 @@ impl Conversations<'_> {
             return Ok(conversation);
         }
         if users::existing(&mut connection, &[other]).await?.is_empty() {
-            return Err(Error::NotFound("No such user. `searchUsers` finds users."));
+            return Err(NO_USER);
         }
         drop(connection);
         self.core.base.check_rate(Rate::DirectConversations, viewer, 1)?;

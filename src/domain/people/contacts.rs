@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::core::PeopleCore;
-use crate::domain::error::{BLOCKING, Error, Result};
+use crate::domain::error::{BLOCKING, Error, NO_USER, Result};
 use crate::domain::viewer::Viewer;
 use crate::ids::{ContactRequestId, UserId};
 use crate::limiter::Rate;
@@ -17,7 +17,6 @@ use crate::store::people::contacts::{self, ContactRequest, Direction, Related};
 use crate::store::people::users::{self, User};
 
 const NO_REQUEST: Error = Error::NotFound("No such contact request. `viewer.contactRequests` lists yours.");
-const NO_USER: Error = Error::NotFound("No such user. `searchUsers` finds users.");
 
 pub struct Contacts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,

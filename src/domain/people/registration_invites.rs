@@ -6,16 +6,15 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel_async::AsyncConnection as _;
 use sha2::{Digest as _, Sha256};
 
 use super::core::PeopleCore;
 use crate::config::RegistrationMode;
 use crate::domain::error::{Error, Result};
-use crate::error::{Error as Internal, Result as InternalResult};
+use crate::error::Result as InternalResult;
 use crate::log::Transaction;
 use crate::random::Random;
-use crate::store::Connection;
+use crate::store;
 use crate::store::people::registration_invites::{self, RegistrationInvite};
 
 /// Prefix of each code. Distinguishes the code from the code of a group invite, and lets secret scanners recognise the
@@ -58,18 +57,18 @@ pub async fn create(
         max_uses: new.uses,
         uses: 0,
     };
-    registration_invites::insert(&mut connect(url).await?, &invite).await?;
+    registration_invites::insert(&mut store::connect(url).await?, &invite).await?;
     Ok(code)
 }
 
 /// Reads all invites, newest first, including invites that are used up or expired.
 pub async fn list(url: &str) -> InternalResult<Vec<RegistrationInvite>> {
-    Ok(registration_invites::all(&mut connect(url).await?).await?)
+    Ok(registration_invites::all(&mut store::connect(url).await?).await?)
 }
 
 /// Deletes the invite with this code, or with this id of `parlance invite list`. Returns whether the invite existed.
 pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
-    let mut connection = connect(url).await?;
+    let mut connection = store::connect(url).await?;
     let code = code.trim();
     let mut hashes = vec![hash(code)];
     if code.len() == 2 * ID_BYTES {
@@ -85,10 +84,6 @@ pub fn id(invite: &RegistrationInvite) -> String {
         let _ = write!(digits, "{byte:02x}");
         digits
     })
-}
-
-async fn connect(url: &str) -> InternalResult<Connection> {
-    Connection::establish(url).await.map_err(|error| Internal::Connection(error.to_string()))
 }
 
 fn hash(code: &str) -> Vec<u8> {
