@@ -5,7 +5,6 @@ use std::time::Duration;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, BigInt};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
-use parlance::config::{LogSettings, Postgres};
 use parlance::error::{Error, Result};
 use parlance::log::{Batch, Category, Consumer};
 use parlance::metrics::Metrics;
@@ -14,14 +13,6 @@ use parlance::store::{Connection, Database};
 use tokio::sync::watch;
 
 use crate::support::{Node, TestDatabase, eventually};
-
-#[derive(clap::Parser)]
-struct Settings {
-    #[command(flatten)]
-    postgres: Postgres,
-    #[command(flatten)]
-    log: LogSettings,
-}
 
 #[derive(QueryableByName)]
 struct Count {
@@ -40,8 +31,7 @@ async fn store(conn: &mut Connection, batch: &Batch) -> Result<()> {
 }
 
 async fn consumer(database: &TestDatabase) -> Consumer {
-    let flags = ["parlance", "--consumer-interval=1", "--tail-poll-interval=50"];
-    let settings = <Settings as clap::Parser>::try_parse_from(flags).unwrap();
+    let settings = Node::config(&["--consumer-interval=1", "--tail-poll-interval=50"].map(str::to_owned));
     let pool = Database::connect(&database.url, &settings.postgres).await.unwrap();
     let categories = [Category::NewMessages];
     Consumer::open(&pool, &Metrics::default(), &Random::system(), &settings.log, "test", &categories).await.unwrap()

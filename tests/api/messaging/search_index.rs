@@ -3,22 +3,12 @@
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
-use parlance::config::{LogSettings, Postgres};
 use parlance::domain::messaging::search_indexer;
 use parlance::random::Random;
 use parlance::store::Database;
 use serde_json::json;
 
-use crate::support::{ALLOWANCE, Node, TestDatabase, User, eventually, within};
-
-/// Settings of commands, which read them from the environment.
-#[derive(clap::Parser)]
-struct Settings {
-    #[command(flatten)]
-    postgres: Postgres,
-    #[command(flatten)]
-    log: LogSettings,
-}
+use crate::support::{ALLOWANCE, Node, TestDatabase, User, eventually, eventually_within};
 
 /// Searches without waiting for the index.
 async fn found_now(user: &User, query: &str) -> Vec<String> {
@@ -45,10 +35,8 @@ async fn a_message_is_found_within_a_second() {
     let conversation = ada.open_direct(&bob).await;
     for body in ["first tickets", "second tickets"] {
         ada.send(&conversation, body).await;
-        within(Duration::from_secs(1) + ALLOWANCE, body, async {
-            eventually(body, async || found_now(&bob, body).await == [body]).await;
-        })
-        .await;
+        let limit = Duration::from_secs(1) + ALLOWANCE;
+        eventually_within(limit, body, async || found_now(&bob, body).await == [body]).await;
     }
 }
 
@@ -163,7 +151,7 @@ async fn a_rebuild_works_beside_a_running_node_and_without_one() {
         ada.send(&conversation, &format!("ticket {number}")).await;
     }
     ada.indexed().await;
-    let settings = <Settings as clap::Parser>::try_parse_from(["parlance"]).unwrap();
+    let settings = Node::config(&[]);
     let pool = Database::connect(&database.url, &settings.postgres).await.unwrap();
     let rebuild = async || {
         let damage = "DELETE FROM search_index";

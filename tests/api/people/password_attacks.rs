@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{ALLOWANCE, Node, PASSWORD, Socket, User, eventually, within};
+use crate::support::{ALLOWANCE, Node, PASSWORD, Socket, User, eventually, eventually_within};
 
 const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
 const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
@@ -61,12 +61,8 @@ async fn call_by(client: &reqwest::Client, node: &Node, query: &str, variables: 
 
 /// Waits until the password pool has no running and no waiting jobs.
 async fn pool_is_idle(node: &Node, limit: Duration) {
-    within(limit, "the password jobs end", async {
-        while node.app.accounts().password_load() != (0, 0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let is_idle = async || node.app.accounts().password_load() == (0, 0);
+    eventually_within(limit, "the password jobs end", is_idle).await;
 }
 
 /// Waits until at least `count` password jobs are in the queue.

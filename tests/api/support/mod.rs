@@ -23,7 +23,7 @@ pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, free_port, url_of_node};
 pub use scale::{ClientScale, scale};
 pub use socket::{Inbox, Socket};
-pub use waiting::{eventually, eventually_some, within};
+pub use waiting::{eventually, eventually_some, eventually_within, within};
 
 use std::time::Duration;
 

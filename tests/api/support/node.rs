@@ -88,9 +88,14 @@ impl Node {
         format!("http://{}{path}", self.address)
     }
 
+    /// Parses settings from command-line flags.
+    pub fn config(flags: &[String]) -> Config {
+        Flags::try_parse_from(["parlance".to_owned()].iter().chain(flags)).unwrap().config
+    }
+
     /// Parses S3 settings from command-line flags.
     pub fn s3_settings(flags: &[String]) -> S3Settings {
-        Flags::try_parse_from(["parlance".to_owned()].iter().chain(flags)).unwrap().config.s3
+        Self::config(flags).s3
     }
 
     /// Deletes a file from the embedded S3 of the node, as if a crash had lost the file.
@@ -243,7 +248,7 @@ impl NodeBuilder {
 
     /// Starts the node on the database at `database_url`.
     pub async fn start_at(self, database_url: &str) -> Node {
-        let mut config = Flags::try_parse_from(["parlance".to_owned()].into_iter().chain(self.flags)).unwrap().config;
+        let mut config = Node::config(&self.flags);
         match &self.data_dir {
             Some(directory) => config.places.data_dir = directory.path().to_owned(),
             None if config.auth.jwt_private_key_file.is_some() => {}

@@ -20,8 +20,18 @@ pub fn within<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> 
 
 /// Checks a condition every 5 ms until it is true. Panics after `PATIENCE`.
 #[track_caller]
-pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-    within(PATIENCE, what, async move {
+pub fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    eventually_within(PATIENCE, what, holds)
+}
+
+/// Like `eventually`, with another limit.
+#[track_caller]
+pub fn eventually_within(
+    limit: Duration,
+    what: &str,
+    mut holds: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
+    within(limit, what, async move {
         while !holds().await {
             sleep(POLL_INTERVAL).await;
         }
