@@ -24,7 +24,7 @@ CREATE TABLE search_state (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     -- Version of the text analysis that computed the words. A server with a newer version rebuilds the index.
     analysis integer NOT NULL,
-    -- What a rebuild indexes now. Null if no rebuild is running.
+    -- The rows that a rebuild indexes now. Null if no rebuild is running.
     rebuilding text CHECK (rebuilding IN ('MESSAGES', 'USERS', 'CONVERSATIONS')),
     -- The last row that the rebuild has indexed.
     rebuilt_up_to uuid NOT NULL

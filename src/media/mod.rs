@@ -207,7 +207,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// What the container of a recording tells about its tracks, without the codecs.
+/// The properties of a recording that its container tells, without the codecs.
 #[derive(Debug, Default)]
 struct Outline {
     /// Displayed width and height of the first video track whose size can be read.

@@ -114,7 +114,7 @@ fn decoded(
     })
 }
 
-/// What is known of a recording before symphonia reads it.
+/// The properties of a recording that are known before symphonia reads it.
 struct Described {
     outline: Outline,
     /// Whether the duration in the header, if any, is exact. Otherwise the packets determine the duration.
