@@ -1,5 +1,6 @@
 //! The commands of the program.
 
+mod check_documents;
 mod database;
 mod export;
 mod health;
@@ -45,6 +46,8 @@ enum Command {
     Invite(invite::Invite),
     /// Print the GraphQL schema
     Schema,
+    /// Check GraphQL documents and variables as the server does: one JSON request on each line of the standard input
+    CheckDocuments,
     /// Check whether a running server is ready; the exit code is 0 if the server is ready
     Health(health::Health),
 }
@@ -65,6 +68,7 @@ impl Cli {
                 print!("{}", parlance::graphql::sdl());
                 Ok(())
             }
+            Command::CheckDocuments => check_documents::run(),
             Command::Migrate(command) => runtime()?.block_on(migrate(&command.database_url)),
             Command::ResetCursors(database) => {
                 let reset = async |url: &str| Ok(parlance::log::reset_cursors(url, &Random::system()).await?);

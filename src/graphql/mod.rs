@@ -8,7 +8,6 @@ mod conversations;
 mod error;
 mod event;
 mod files;
-mod inputs;
 mod loaders;
 mod log_request;
 mod lookups;
@@ -19,16 +18,15 @@ mod page;
 mod people;
 mod scalars;
 mod server_info;
+mod spec;
 mod subscription;
-mod validation;
 
 use std::sync::Arc;
 
 use async_graphql::parser::parse_schema;
-use async_graphql::parser::types::{TypeDefinition, TypeSystemDefinition, VariableDefinition};
+use async_graphql::parser::types::{TypeDefinition, TypeSystemDefinition};
 use async_graphql::{
-    MergedObject, MergedSubscription, Positioned, SDLExportOptions, Schema as GraphqlSchema, ServerError,
-    ValidationMode, Variables,
+    MergedObject, MergedSubscription, SDLExportOptions, Schema as GraphqlSchema, ServerError, ValidationMode,
 };
 
 pub use crate::domain::inbox::InboxItem;
@@ -38,22 +36,20 @@ pub use error::{Error, ErrorCode, Result};
 pub use loaders::{Loaders, StreamLoaders};
 pub use log_request::{Items, LogRequest};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
+pub use spec::{Spec, Syntax, merge_root_fields, omit_arguments};
 pub use subscription::Rendering;
-pub use validation::OnValid;
 
 use crate::config::Operations;
 use crate::domain::App;
 use conversations::conversation::Conversation;
 use conversations::invite::Invite;
 use conversations::participant::Participant;
-use inputs::Inputs;
 use lookups::Lookups;
 use messaging::message::Message;
 use messaging::scheduled_message::ScheduledMessage;
 use page::Connection;
 use people::contact::ContactRequest;
 use people::user::User;
-use validation::Validation;
 
 /// The fields that read data. All fields except `serverInfo` need a signed-in user, and otherwise fail with
 /// UNAUTHENTICATED. Every field can fail with BAD_USER_INPUT for an invalid argument, and with RATE_LIMITED,
@@ -111,21 +107,14 @@ pub struct Subscription(
     conversations::typing::TypingSubscription,
 );
 
-/// Maximum length in bytes of a document whose errors suggest similar names.
-const MAX_BYTES_FOR_SUGGESTIONS: usize = 8 * 1024;
-
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema of a running server, in three variants. `suggesting` validates documents and, if introspection is
-/// allowed, suggests similar names in errors. A suggestion compares an unknown name with all names of the schema, which
-/// takes too long for a long document. `validating` validates documents without suggestions. `not_validating` skips the
-/// validation, for documents that were validated before.
+/// The schema of a running server. async-graphql executes documents that `spec` has validated, with variables that it
+/// has coerced.
 #[derive(Clone)]
 pub struct Schemas {
-    suggesting: Schema,
-    validating: Schema,
-    not_validating: Schema,
-    inputs: Arc<Inputs>,
+    schema: Schema,
+    spec: Arc<Spec>,
     app: App,
     lookups: Lookups,
 }
@@ -133,66 +122,37 @@ pub struct Schemas {
 impl Schemas {
     pub fn new(app: &App, settings: &Operations) -> Self {
         let lookups = Lookups::new(app.clone());
-        let build = |suggestions: bool, validation: ValidationMode| {
-            // async-graphql counts the outermost selection set as a level too.
-            let data = builder().data(app.clone()).data(lookups.clone());
-            let mut builder = data.limit_recursive_depth(settings.operation_max_nesting + 1);
-            if !settings.introspection {
-                builder = builder.disable_introspection();
-            }
-            if !suggestions {
-                builder = builder.disable_suggestions();
-            }
-            if matches!(validation, ValidationMode::Strict) {
-                builder = builder.extension(Validation);
-            }
-            builder.validation_mode(validation).finish()
-        };
+        // async-graphql counts the outermost selection set as a level too.
+        let mut builder = builder()
+            .data(app.clone())
+            .data(lookups.clone())
+            .limit_recursive_depth(settings.operation_max_nesting + 1)
+            .validation_mode(ValidationMode::Fast);
+        if !settings.introspection {
+            builder = builder.disable_introspection();
+        }
         Self {
-            suggesting: build(settings.introspection, ValidationMode::Strict),
-            validating: build(false, ValidationMode::Strict),
-            not_validating: build(false, ValidationMode::Fast),
-            inputs: Arc::new(Inputs::new()),
+            schema: builder.finish(),
+            spec: Arc::new(Spec::new(&sdl(), settings.operation_max_nesting, settings.introspection)),
             app: app.clone(),
-            lookups: lookups.clone(),
+            lookups,
         }
     }
 
-    /// Returns the schema that validates this document, with suggestions if the document is short.
-    pub fn schema_for(&self, document: &str) -> &Schema {
-        if document.len() <= MAX_BYTES_FOR_SUGGESTIONS { &self.suggesting } else { &self.validating }
+    /// Returns the schema that executes validated documents.
+    pub fn executable(&self) -> &Schema {
+        &self.schema
     }
 
-    /// Returns the schema for a document that was validated before and whose variables match their definitions.
-    pub fn not_validating(&self) -> &Schema {
-        &self.not_validating
-    }
-
-    /// Checks that all required variables are given. async-graphql would fail only after it has executed a part of the
-    /// operation.
-    pub fn check_required_variables(
-        definitions: &[Positioned<VariableDefinition>],
-        variables: &Variables,
-    ) -> Result<()> {
-        match Inputs::missing(definitions, variables) {
-            None => Ok(()),
-            Some(definition) => {
-                let (name, kind) = (&definition.name.node, &definition.var_type.node);
-                let message = format!("The variable ${name} of the type {kind} is missing.");
-                Err(Error::new(ErrorCode::GraphqlValidationFailed, message))
-            }
-        }
+    /// Returns the rules that documents and variables must pass before they are executed.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// Opens a subscription to the log, without executing its document: checks the caller and the arguments, and
     /// returns the stream of items. The document and its variables must be validated.
     pub async fn open(&self, request: &LogRequest, caller: &Caller) -> Result<Items, ServerError> {
         request.open(&self.app, &self.lookups, caller).await
-    }
-
-    /// Returns whether the variables match their definitions without coercion.
-    pub fn variables_match(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
-        self.inputs.variables_match(definitions, variables)
     }
 }
 

@@ -11,6 +11,7 @@ use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::Value as Literal;
 
 use super::lexer::tokens;
+use super::too_complex::{List, too_complex};
 use crate::config::Operations as Limits;
 use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
 
@@ -50,7 +51,9 @@ impl Costs {
         let costs = Self { limits: unlimited, pages: page_sizes(), introspection: 0 };
         // The introspection query of explorers must pass. The maximum is twice its cost, to leave room for additional
         // fields.
-        let usual = parse_query(INTROSPECTION).ok().and_then(|query| costs.sum(&query, &Variables::default()).ok());
+        let usual = parse_query(INTROSPECTION)
+            .ok()
+            .and_then(|query| costs.sum(&query, &Variables::default(), &mut Vec::new()).ok());
         let introspection = 2 * usual.map_or(0, |cost| cost.introspection);
         Self { limits, introspection, ..costs }
     }
@@ -79,7 +82,8 @@ impl Costs {
     /// few fragments that spread each other twice expand to exponentially many fields, and async-graphql would visit
     /// all of them. Here the cost of each fragment is computed once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<DocumentCost, Error> {
-        let sum = self.sum(document, variables)?;
+        let mut lists = Vec::new();
+        let sum = self.sum(document, variables, &mut lists)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
             return Err(too_much("levels of nested fields", limits.operation_max_depth));
@@ -100,11 +104,13 @@ impl Costs {
             ),
             (sum.aliases, limits.operation_max_aliases, "aliases"),
             (sum.directives, limits.operation_max_directives, "directives"),
-            (sum.complexity, limits.operation_max_complexity, "fields, counted once for each item of their lists"),
         ] {
             if count > max {
                 return Err(too_much(what, max));
             }
+        }
+        if sum.complexity > limits.operation_max_complexity {
+            return Err(too_complex(sum.complexity, limits.operation_max_complexity, lists));
         }
         Ok(DocumentCost {
             varies: sum.varies,
@@ -114,7 +120,13 @@ impl Costs {
         })
     }
 
-    fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {
+    /// Returns the cost of all operations, and adds their lists to `lists`.
+    fn sum<'a>(
+        &self,
+        document: &'a ExecutableDocument,
+        variables: &Variables,
+        lists: &mut Vec<List<'a>>,
+    ) -> Result<Cost, Error> {
         let mut sum = Cost::default();
         for (_, operation) in document.operations.iter() {
             let operation = &operation.node;
@@ -124,6 +136,7 @@ impl Costs {
                 fragment_costs: HashMap::new(),
                 operation,
                 variables,
+                lists,
             };
             sum = sum
                 .plus(directives(&operation.directives))
@@ -204,23 +217,25 @@ impl Cost {
     }
 }
 
-struct Counter<'a> {
-    costs: &'a Costs,
+struct Counter<'a, 'c> {
+    costs: &'c Costs,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// The cost of each fragment that was found so far. None while the cost of the fragment is being computed.
     fragment_costs: HashMap<&'a Name, Option<Cost>>,
     operation: &'a OperationDefinition,
-    variables: &'a Variables,
+    variables: &'c Variables,
+    lists: &'c mut Vec<List<'a>>,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> Counter<'a, '_> {
     fn selection_set(&mut self, set: &'a SelectionSet, level: usize) -> Result<Cost, Error> {
         let max = self.costs.limits.operation_max_nesting;
         if level > max {
             return Err(self.costs.too_nested());
         }
         let mut sum = Cost::default();
-        for selection in &set.items {
+        let free = free(set);
+        for (index, selection) in set.items.iter().enumerate() {
             let cost = match &selection.node {
                 Selection::Field(field) => self.field(&field.node, level)?,
                 Selection::InlineFragment(fragment) => {
@@ -233,7 +248,8 @@ impl<'a> Counter<'a> {
                 }
             };
             // Adds one for the selection itself, because it must be visited.
-            sum = sum.plus(Cost { complexity: cost.complexity.saturating_add(1), nesting: cost.nesting + 1, ..cost });
+            let own = u64::from(free != Some(index));
+            sum = sum.plus(Cost { complexity: cost.complexity.saturating_add(own), nesting: cost.nesting + 1, ..cost });
             if level + sum.nesting > max {
                 return Err(self.costs.too_nested());
             }
@@ -245,7 +261,11 @@ impl<'a> Counter<'a> {
         let within = self.selection_set(&field.selection_set.node, level + 1)?;
         let cost = Cost { aliases: field.alias.is_some().into(), ..directives(&field.directives) };
         let name = field.name.node.as_str();
-        let complexity = within.complexity.saturating_mul(self.items(field));
+        let items = self.items(field);
+        if items > 1 && !matches!(name, "__schema" | "__type") {
+            self.lists.push(List { name, items, fields: within.complexity });
+        }
+        let complexity = within.complexity.saturating_mul(items);
         let (complexity, introspection) = match name {
             "__schema" | "__type" => (1, complexity.saturating_add(within.introspection)),
             _ => (complexity, within.introspection),
@@ -335,6 +355,16 @@ impl<'a> Counter<'a> {
             definitions.map(|definition| &definition.node).find(|definition| definition.name.node == *variable)?;
         Some(&definition.default_value.as_ref()?.node)
     }
+}
+
+/// Returns the index of the selection that does not count: the first `__typename` without an alias, if the set has other
+/// selections too. Clients add it to every set.
+fn free(set: &SelectionSet) -> Option<usize> {
+    let is_typename = |selection: &Positioned<Selection>| match &selection.node {
+        Selection::Field(field) => field.node.name.node == "__typename" && field.node.alias.is_none(),
+        _ => false,
+    };
+    set.items.iter().position(is_typename).filter(|_| set.items.len() > 1)
 }
 
 /// Returns the length of a list. GraphQL accepts a single value as a list of one item.

@@ -37,7 +37,7 @@ mod socket;
 mod subscription;
 mod threads;
 mod time_slice;
-mod validate;
+mod too_complex;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Server {
         }
         let schemas = Schemas::new(&app, &config.operations);
         Ok(Self(Arc::new(Inner {
-            plans: Arc::new(Plans::new(schemas.not_validating().clone(), &app, &config)),
+            plans: Arc::new(Plans::new(schemas.executable().clone(), &app, &config)),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),

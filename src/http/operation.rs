@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
 use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
@@ -19,10 +17,12 @@ use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
-use super::validate::validate;
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
-use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use crate::graphql::{
+    AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Schema, Spec, Syntax, merge_root_fields,
+    omit_arguments,
+};
 use crate::limiter::Key;
 
 /// An operation as the client sends it: the members of a request (GraphQL over HTTP, section 5.4). Unknown members are
@@ -105,8 +105,8 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
 /// An operation whose document is allowed and within the limits, but perhaps not validated against the schema yet.
 pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
-    /// Whether the document still has to be validated.
-    is_new: bool,
+    /// The parsed document that still has to be validated. None if the document is cached.
+    syntax: Option<Syntax>,
     /// The cost with the variables of this operation.
     cost: DocumentCost,
     name: Option<String>,
@@ -125,12 +125,12 @@ impl Operation {
     /// the pool.
     pub(super) async fn parse(self, server: &Server, network: Option<ClientNetwork>) -> Result<Parsed, Body> {
         let parsed = if self.is_small(&server.documents) {
-            self.try_parse(server, false)
+            self.try_parse(server)
         } else {
             let on_thread = server.clone();
             let parsed = server
                 .threads
-                .run(network.map(Key::Network), &Gone::default(), move || self.try_parse(&on_thread, true))
+                .run(network.map(Key::Network), &Gone::default(), move || self.try_parse(&on_thread))
                 .await;
             parsed.unwrap_or_else(|error| Err(Body::refused(error)))
         };
@@ -143,63 +143,77 @@ impl Operation {
         !self.large && self.query.as_ref().is_none_or(known)
     }
 
-    /// Does the work of `parse` on this thread. `may_block` says whether the thread may be busy for long.
-    fn try_parse(self, server: &Server, may_block: bool) -> Result<Parsed, Body> {
-        let large = self.large;
-        let Admitted { document, is_new, cost, name, variables } = self.admit(&server.documents, &server.costs)?;
-        let costly = large || cost.work > SMALL_WORK || is_new && document.text.len() > SMALL_DOCUMENT;
-        let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
-            let message = "operationName must name one of the document's operations.";
-            Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
-        })?;
+    /// Does the work of `parse` on this thread: parses and validates a new document, and coerces the variables.
+    fn try_parse(self, server: &Server) -> Result<Parsed, Body> {
+        let (large, spec) = (self.large, server.schemas.spec());
+        let Admitted { mut document, syntax, cost, name, variables } =
+            self.admit(&server.documents, &server.costs, spec)?;
+        if let Some(syntax) = syntax {
+            spec.validate(&syntax).map_err(Body::invalid)?;
+            if let Some(validated) = Arc::get_mut(&mut document) {
+                merge_root_fields(&mut validated.document);
+            }
+            server.documents.cache(Arc::clone(&document));
+        }
+        let (document, variables) = document.with_variables(spec, name.as_deref(), &variables)?;
+        let operation = operation(&document.document, name.as_deref()).ok_or_else(unknown_operation)?;
         let kind = operation.ty;
-        Schemas::check_required_variables(&operation.variable_definitions, &variables).map_err(Body::refused)?;
-        // A query or mutation is validated when it is executed.
-        let is_new = if is_new && may_block && kind == OperationType::Subscription {
-            Handle::current().block_on(validate(server, &document, name.as_deref(), variables.clone()))?;
-            false
-        } else {
-            is_new
-        };
-        let trusted = !is_new && server.schemas.variables_match(&operation.variable_definitions, &variables);
-        let schema = if trusted { server.schemas.not_validating() } else { server.schemas.schema_for(&document.text) };
         let plan_request = match kind {
             OperationType::Subscription => {
-                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity, trusted)
+                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity)
             }
             OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
         request.operation_name = name;
         request.set_parsed_query(document.document.clone());
-        if is_new {
-            let documents = Arc::clone(&server.documents);
-            request = request.data(OnValid::new(move || documents.cache(Arc::clone(&document))));
-        }
-        Ok(Parsed { schema: schema.clone(), request, costly, cost, kind, plan_request })
+        let costly = large || cost.work > SMALL_WORK;
+        Ok(Parsed { schema: server.schemas.executable().clone(), request, costly, cost, kind, plan_request })
     }
 
     /// Finds or parses the document and checks its limits. Does not validate it against the schema.
-    pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
+    pub(super) fn admit(self, documents: &Documents, costs: &Costs, spec: &Spec) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, is_new, cost) =
+        let (document, syntax, cost) =
             match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
                 Found::Validated(document) => {
                     let cost = match document.cost {
                         cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
                         cost => cost,
                     };
-                    (document, false, cost)
+                    (document, None, cost)
                 }
                 Found::Text(digest, text) => {
                     costs.check_text(&text).map_err(Body::refused)?;
-                    let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
+                    let (syntax, document) = spec.parse(&text).map_err(|error| Body::invalid(vec![error]))?;
                     let cost = costs.check(&document, &variables).map_err(Body::refused)?;
-                    (Arc::new(Validated { digest, text, document, cost }), true, cost)
+                    (Arc::new(Validated { digest, text, document, cost }), Some(syntax), cost)
                 }
             };
-        Ok(Admitted { document, is_new, cost, name: self.name, variables })
+        Ok(Admitted { document, syntax, cost, name: self.name, variables })
     }
+}
+
+impl Validated {
+    /// Returns the coerced variables, and the document in which arguments are omitted whose variables are left out.
+    fn with_variables(
+        self: Arc<Self>,
+        spec: &Spec,
+        name: Option<&str>,
+        given: &Variables,
+    ) -> Result<(Arc<Self>, Variables), Body> {
+        let operation = operation(&self.document, name).ok_or_else(unknown_operation)?;
+        let variables = spec.coerce(operation, given).map_err(Body::invalid)?;
+        let changed = omit_arguments(&self.document, operation, &variables).map(|document| {
+            Arc::new(Self { digest: self.digest, text: Arc::clone(&self.text), document, cost: self.cost })
+        });
+        Ok((changed.unwrap_or(self), variables))
+    }
+}
+
+fn unknown_operation() -> Body {
+    let message = "operationName must name one of the document's operations.";
+    Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
 }
 
 impl Parsed {

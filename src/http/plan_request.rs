@@ -30,8 +30,6 @@ pub(super) struct PlanRequest {
     pub(super) variables: Variables,
     /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) cost: u64,
-    /// Whether the document is already validated, with these variables.
-    pub(super) is_validated: bool,
 }
 
 impl PlanRequest {
@@ -43,7 +41,6 @@ impl PlanRequest {
         name: Option<&str>,
         variables: &Variables,
         cost: u64,
-        is_validated: bool,
     ) -> Option<Self> {
         let root = single_field(operation)?;
         let log_request = LogRequest::new(root, operation, variables)?;
@@ -67,7 +64,7 @@ impl PlanRequest {
         let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
         let declared = declared.filter_map(|name| Some((name.clone(), variables.get(name)?.clone())));
         let variables = Variables::from_value(Value::Object(declared.collect()));
-        Some(Self { log_request, key, document: Arc::clone(document), variables, cost, is_validated })
+        Some(Self { log_request, key, document: Arc::clone(document), variables, cost })
     }
 }
 

@@ -129,11 +129,11 @@ impl Body {
         ))
     }
 
-    /// Returns the response for a document that cannot be parsed, with async-graphql's message.
-    pub(super) fn unparsed(mut error: ServerError) -> Self {
-        set_code(&mut error, ErrorCode::GraphqlParseFailed);
-        shorten(&mut error.message);
-        Self { errors: vec![error], data: None, refusal: None, json: None }
+    /// Returns the response for a document that cannot be parsed or is invalid, or whose variables are wrong.
+    pub(super) fn invalid(mut errors: Vec<ServerError>) -> Self {
+        errors.truncate(MAX_ERRORS);
+        errors.iter_mut().for_each(|error| shorten(&mut error.message));
+        Self { errors, data: None, refusal: None, json: None }
     }
 }
 

@@ -15,7 +15,6 @@ use super::plan_request::PlanRequest;
 use super::render::{Plan, Results};
 use super::rendered::Rendered;
 use super::response::Body;
-use super::validate::validate;
 use crate::graphql::{Batches, Caller, Items, Schema};
 use crate::metrics::{Metrics, Open};
 use crate::task::Spawned;
@@ -38,7 +37,7 @@ pub(super) struct Subscription {
 enum Stage {
     /// The subscription shares no renderings: each event is executed for this client alone.
     Alone(Spawned<Response>),
-    /// The document, the caller and the arguments are being checked.
+    /// The caller and the arguments are being checked.
     Opening(Spawned<Result<Box<Live>, Body>>),
     Live(Box<Live>),
     Over,
@@ -81,13 +80,9 @@ impl Subscription {
     }
 }
 
-/// Checks the document, the caller and the arguments, and opens the subscription. An error is the only response of the
+/// Checks the caller and the arguments, and opens the subscription. An error is the only response of the
 /// subscription.
 async fn open(server: Server, plan_request: PlanRequest, caller: Caller) -> Result<Box<Live>, Body> {
-    if !plan_request.is_validated {
-        let name = plan_request.key.operation.as_deref();
-        validate(&server, &plan_request.document, name, plan_request.variables.clone()).await?;
-    }
     let items = server.schemas.open(&plan_request.log_request, &caller).await;
     let items = items.map_err(|error| Body::new(Response::from_errors(vec![error])))?;
     let plan = server.plans.get_or_create(plan_request);

@@ -49,6 +49,7 @@ mod seed;
 mod sharing;
 mod shutdown;
 mod socket;
+mod specification;
 mod statements;
 mod strangers;
 mod subscription_budget;

@@ -33,7 +33,6 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     { type: 'complete', id: '' },
     { type: 'subscribe', id: '', payload: { query: VERSION } },
     { type: 'subscribe', id: '1', payload: [VERSION] },
-    { type: 'subscribe', id: '1', payload: { query: VERSION, extensions: 1 } },
     { type: 'start', id: '1', payload: { query: VERSION } },
     { type: 'connection_terminate' },
   ]) {

@@ -93,14 +93,36 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     { type: 'subscribe', payload: { query: VERSION } },
     { type: 'subscribe', id: 1, payload: { query: VERSION } },
     { type: 'subscribe', id: '1' },
-    { type: 'subscribe', id: '1', payload: {} },
-    { type: 'subscribe', id: '1', payload: { query: VERSION, variables: [] } },
-    { type: 'subscribe', id: '1', payload: { query: VERSION, operationName: 1 } },
   ]) {
     test(`closes with 4400 on ${JSON.stringify(message)}`, async () => {
       const socket = await RawSocket.init(server);
       socket.send(message);
       await socket.assertCloses(4400);
+    });
+  }
+
+  for (const payload of [
+    '{}',
+    '{"query":null}',
+    '{"query":1}',
+    '{"query":"{ serverInfo { version } }","variables":[]}',
+    '{"query":"{ serverInfo { version } }","variables":"{}"}',
+    '{"query":"{ serverInfo { version } }","operationName":1}',
+    '{"query":"{ serverInfo { version } }","extensions":1}',
+    '{"query":"{ serverInfo { version } }","extensions":{"persistedQuery":{"version":2}}}',
+    '{"query":"query ($a: String) { user(by: {username: $a}) { id } }","variables":{"a":"nice \\ud83d"}}',
+    '{"query":"{ serverInfo { version } }","variables":{"a":"\\ude00\\ud83d"}}',
+    '{"query":"{ serverInfo { version } }","variables":{"a":1e999}}',
+    '{"query":"\\ud83d"}',
+  ]) {
+    test(`ends an operation by an error and stays open after the payload ${payload}`, async () => {
+      const socket = await RawSocket.init(server);
+      socket.send(`{"type":"subscribe","id":"wrong","payload":${payload}}`);
+      const { type, id, payload: errors } = await socket.next();
+      assert.deepEqual([type, id, errors[0].extensions.code], ['error', 'wrong', 'GRAPHQL_PARSE_FAILED']);
+      socket.send({ type: 'subscribe', id: 'next', payload: { query: VERSION } });
+      assert.equal((await socket.next()).id, 'next');
+      socket.close();
     });
   }
 

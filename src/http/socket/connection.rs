@@ -26,7 +26,7 @@ use super::reader::receive;
 use super::token_bucket::TokenBucket;
 use super::writer::Writer;
 use crate::fair::Gone;
-use crate::graphql::Error;
+use crate::graphql::{Error, ErrorCode};
 use crate::http::Server;
 use crate::http::caller::bearer;
 use crate::http::lifetime::EndReason;
@@ -136,7 +136,11 @@ impl Connection {
                 Some(ClientMessage::Ping { payload }) => {
                     self.writer().send(&ServerMessage::Pong { payload }).await?;
                 }
-                Some(ClientMessage::Subscribe { .. } | ClientMessage::Complete { .. }) => {
+                Some(
+                    ClientMessage::Subscribe { .. }
+                    | ClientMessage::WrongOperation { .. }
+                    | ClientMessage::Complete { .. },
+                ) => {
                     return Err(End::Close(Close::UNAUTHORIZED));
                 }
             }
@@ -286,8 +290,9 @@ impl Connection {
             }
             // A new operation is ignored. The client starts it again after this socket is closed and the client has
             // reconnected.
-            Some(ClientMessage::Subscribe { .. }) if closing => Ok(()),
+            Some(ClientMessage::Subscribe { .. } | ClientMessage::WrongOperation { .. }) if closing => Ok(()),
             Some(ClientMessage::Subscribe { id, payload }) => self.start(id, payload).await,
+            Some(ClientMessage::WrongOperation { id, message }) => self.refuse_wrong(&id, message).await,
             Some(ClientMessage::Complete { id }) => {
                 self.operations.remove(&id);
                 Ok(())
@@ -299,7 +304,10 @@ impl Connection {
     /// separate limits, which do not close the socket.
     fn count_message(&mut self, message: Option<&ClientMessage>) -> Result<(), End> {
         let counted = match message {
-            None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
+            None
+            | Some(ClientMessage::Subscribe { .. } | ClientMessage::WrongOperation { .. } | ClientMessage::Large(_)) => {
+                true
+            }
             _ => self.client.admit_request(&self.server).is_ok(),
         };
         if counted && self.messages_left.consume(Instant::now()).is_ok() {
@@ -307,6 +315,15 @@ impl Connection {
         } else {
             Err(End::Close(Close::TRY_AGAIN))
         }
+    }
+
+    /// Ends an operation whose payload is not a request. It counts as an operation.
+    async fn refuse_wrong(&mut self, id: &str, message: String) -> Result<(), End> {
+        if self.protocol == Protocol::TransportWs && self.operations.contains(id) {
+            return Err(End::Close(Close::duplicate(id)));
+        }
+        let error = self.admit().err().unwrap_or_else(|| Error::new(ErrorCode::GraphqlParseFailed, message));
+        self.refuse(id, error).await
     }
 
     async fn start(&mut self, id: String, operation: Operation) -> Result<(), End> {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::close::Close;
 use super::protocol::{ClientMessage, Protocol, ServerMessage};
 use crate::config::Operations as Limits;
+use crate::graphql::{Spec, sdl};
 use crate::http::cost::Costs;
 use crate::http::documents::Documents;
 use crate::http::operation::Operation;
@@ -55,6 +56,7 @@ enum Outcome {
 struct DocumentChecks {
     limits: Limits,
     costs: Costs,
+    spec: Spec,
 }
 
 #[derive(Parser)]
@@ -107,6 +109,10 @@ fn outcome(protocol: Protocol, text: &str) -> Outcome {
             }
             Outcome::Message
         }
+        ClientMessage::WrongOperation { id, .. } => {
+            assert!(!id.is_empty(), "an operation without an id");
+            Outcome::DocumentRefused
+        }
         ClientMessage::ConnectionInit { .. }
         | ClientMessage::Pong
         | ClientMessage::ConnectionTerminate
@@ -142,12 +148,13 @@ impl DocumentChecks {
     fn new(flags: &[&str]) -> Self {
         let flags = ["fuzzing"].iter().chain(flags);
         let Flags { limits } = Flags::parse_from(flags);
-        Self { costs: Costs::new(limits.clone()), limits }
+        let spec = Spec::new(&sdl(), limits.operation_max_nesting, true);
+        Self { costs: Costs::new(limits.clone()), spec, limits }
     }
 
     fn check(&self, operation: &Operation) -> Result<(), Body> {
         self.check_half(operation);
-        let admitted = operation.clone().admit(&DOCUMENTS, &self.costs)?;
+        let admitted = operation.clone().admit(&DOCUMENTS, &self.costs, &self.spec)?;
         // If one of these assertions fails, the check of the text has counted fewer brackets or tokens than the parser
         // has read.
         let size = size(&admitted.document.document);

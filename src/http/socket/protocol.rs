@@ -33,6 +33,11 @@ pub(super) enum ClientMessage {
         id: String,
         payload: Operation,
     },
+    /// An operation whose payload is not a request. It gets an error, and the socket stays open for other operations.
+    WrongOperation {
+        id: String,
+        message: String,
+    },
     Complete {
         id: String,
     },
@@ -49,6 +54,14 @@ struct Frame {
     kind: String,
     id: Option<Value>,
     payload: Option<Value>,
+}
+
+/// The members that name an operation, whatever its payload is. serde skips the payload without decoding it.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    kind: String,
+    id: Option<Value>,
 }
 
 /// The messages of the server, named as in graphql-transport-ws.
@@ -104,19 +117,40 @@ impl Protocol {
     pub(super) fn read(self, text: &str) -> Option<ClientMessage> {
         // serde would also read a `Frame` from a JSON array.
         let object = text.trim_start().starts_with('{');
-        let Frame { kind, id, payload } = serde_json::from_str(text).ok().filter(|_| object)?;
+        if !object {
+            return None;
+        }
+        let Frame { kind, id, payload } = match serde_json::from_str(text) {
+            Ok(frame) => frame,
+            Err(error) => return self.wrong_operation(text, &error),
+        };
         Some(match (self, kind.as_str()) {
             (_, "connection_init") => ClientMessage::ConnectionInit { payload: optional_object(payload)? },
             (Self::TransportWs, "ping") => ClientMessage::Ping { payload: optional_object(payload)? },
             (Self::TransportWs, "pong") => optional_object(payload).map(|_| ClientMessage::Pong)?,
             (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
-                let payload = Operation::try_from(optional_object(payload)??).ok()?;
-                ClientMessage::Subscribe { id: identifier(id)?, payload }
+                let id = identifier(id)?;
+                match Operation::try_from(optional_object(payload)??) {
+                    Ok(payload) => ClientMessage::Subscribe { id, payload },
+                    Err(reason) => ClientMessage::WrongOperation { id, message: not_a_request(&reason) },
+                }
             }
             (Self::TransportWs, "complete") | (Self::Legacy, "stop") => ClientMessage::Complete { id: identifier(id)? },
             (Self::Legacy, "connection_terminate") => ClientMessage::ConnectionTerminate,
             _ => return None,
         })
+    }
+
+    /// Reads a message whose JSON cannot be decoded, such as half of a surrogate pair in a variable. Returns None if the
+    /// message does not start an operation.
+    fn wrong_operation(self, text: &str, error: &serde_json::Error) -> Option<ClientMessage> {
+        let Envelope { kind, id } = serde_json::from_str(text).ok()?;
+        match (self, kind.as_str()) {
+            (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
+                Some(ClientMessage::WrongOperation { id: identifier(id)?, message: not_a_request(error) })
+            }
+            _ => None,
+        }
     }
 
     /// Parses a text that has more than SMALL_INPUT bytes, and marks an operation in it as large.
@@ -159,6 +193,10 @@ impl Protocol {
         let message = LegacyMessage::ConnectionError { payload: Reason { message: &close.reason } };
         serde_json::to_string(&message).ok().filter(|_| self == Self::Legacy)
     }
+}
+
+fn not_a_request(reason: &dyn std::fmt::Display) -> String {
+    format!("The payload is not a GraphQL request: {reason}.")
 }
 
 fn identifier(id: Option<Value>) -> Option<String> {

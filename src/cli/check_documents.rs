@@ -1,0 +1,66 @@
+//! `parlance check-documents`: judges documents and variables as the server does, without a server.
+
+use std::io::{BufRead as _, Write as _, stdin, stdout};
+
+use anyhow::{Context as _, Result};
+use async_graphql::parser::types::DocumentOperations;
+use async_graphql::{ServerError, Variables};
+use parlance::graphql::{Spec, sdl};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Maximum levels of nesting, so that no document of a developer is refused for its size.
+const MAX_NESTING: usize = 100;
+
+/// One line of the input.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    query: String,
+    operation_name: Option<String>,
+    variables: Option<Value>,
+}
+
+/// One line of the output.
+#[derive(Default, Serialize)]
+struct Answer {
+    /// The errors of the document or, if it is valid, of the variables.
+    errors: Vec<ServerError>,
+    /// Whether the document is valid.
+    valid: bool,
+    /// The coerced variables. None if the document or the variables are wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variables: Option<Variables>,
+}
+
+/// Reads requests from the standard input and writes one answer for each.
+pub(super) fn run() -> Result<()> {
+    let spec = Spec::new(&sdl(), MAX_NESTING, true);
+    let mut output = stdout().lock();
+    for line in stdin().lock().lines() {
+        let request = serde_json::from_str(&line?).context("each line must be a JSON object with a `query`")?;
+        writeln!(output, "{}", serde_json::to_string(&judge(&spec, request))?)?;
+    }
+    Ok(())
+}
+
+fn judge(spec: &Spec, request: Request) -> Answer {
+    let (syntax, document) = match spec.parse(&request.query) {
+        Ok(parsed) => parsed,
+        Err(error) => return Answer { errors: vec![error], ..Answer::default() },
+    };
+    if let Err(errors) = spec.validate(&syntax) {
+        return Answer { errors, ..Answer::default() };
+    }
+    let valid = Answer { valid: true, ..Answer::default() };
+    let operation = match (&document.operations, &request.operation_name) {
+        (DocumentOperations::Single(operation), _) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name.as_str()),
+        (DocumentOperations::Multiple(operations), None) => operations.values().next(),
+    };
+    let (Some(operation), Some(variables)) = (operation, request.variables) else { return valid };
+    match spec.coerce(&operation.node, &Variables::from_json(variables)) {
+        Ok(variables) => Answer { variables: Some(variables), ..valid },
+        Err(errors) => Answer { errors, ..valid },
+    }
+}

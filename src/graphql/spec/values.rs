@@ -1,0 +1,170 @@
+//! The rules of values that apollo-compiler lacks: input objects with exactly one field, fields that are given twice,
+//! dates, and variables with the default null where null is not allowed.
+
+use std::collections::HashSet;
+
+use apollo_compiler::ast::{self, Value};
+use apollo_compiler::executable::{Operation, Selection, SelectionSet};
+use apollo_compiler::schema::ExtendedType;
+use apollo_compiler::{ExecutableDocument, Name, Node, Schema as Types};
+use async_graphql::{Pos, ScalarType as _, ServerError};
+
+use super::MAX_ERRORS;
+use super::violation::{Rule, violation};
+use crate::graphql::scalars::DateTime;
+
+pub(super) fn errors(types: &Types, document: &ExecutableDocument) -> Vec<ServerError> {
+    let mut errors = Vec::new();
+    for operation in document.operations.iter() {
+        let mut walk = Walk { types, document, operation, fragments: HashSet::new(), errors: &mut errors };
+        for variable in &operation.variables {
+            if let Some(default) = &variable.default_value {
+                walk.value(default, &variable.ty, Place { has_default: false, is_one_of: false });
+            }
+            walk.directives(&variable.directives);
+        }
+        walk.directives(&operation.directives);
+        walk.selections(&operation.selection_set);
+    }
+    errors
+}
+
+struct Walk<'a> {
+    types: &'a Types,
+    document: &'a ExecutableDocument,
+    operation: &'a Operation,
+    /// The fragments that were visited for this operation.
+    fragments: HashSet<&'a Name>,
+    errors: &'a mut Vec<ServerError>,
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Whether the argument or field has a default value.
+    has_default: bool,
+    /// Whether the value belongs to an input object with exactly one field.
+    is_one_of: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn error(&mut self, rule: Rule, message: String, value: &Node<Value>) {
+        if self.errors.len() < MAX_ERRORS {
+            let range = value.line_column_range(&self.document.sources);
+            let pos = range.map(|range| Pos { line: range.start.line, column: range.start.column });
+            self.errors.push(violation(rule, message, pos));
+        }
+    }
+
+    fn selections(&mut self, set: &'a SelectionSet) {
+        for selection in &set.selections {
+            match selection {
+                Selection::Field(field) => {
+                    self.arguments(&field.arguments, &field.definition.arguments);
+                    self.directives(&field.directives);
+                    self.selections(&field.selection_set);
+                }
+                Selection::InlineFragment(fragment) => {
+                    self.directives(&fragment.directives);
+                    self.selections(&fragment.selection_set);
+                }
+                Selection::FragmentSpread(spread) => {
+                    self.directives(&spread.directives);
+                    if self.fragments.insert(&spread.fragment_name)
+                        && let Some(fragment) = self.document.fragments.get(&spread.fragment_name)
+                    {
+                        self.directives(&fragment.directives);
+                        self.selections(&fragment.selection_set);
+                    }
+                }
+            }
+        }
+    }
+
+    fn directives(&mut self, directives: &'a ast::DirectiveList) {
+        for directive in directives.iter() {
+            if let Some(definition) = self.types.directive_definitions.get(&directive.name) {
+                self.arguments(&directive.arguments, &definition.arguments);
+            }
+        }
+    }
+
+    fn arguments(&mut self, given: &'a [Node<ast::Argument>], defined: &'a [Node<ast::InputValueDefinition>]) {
+        for argument in given {
+            if let Some(definition) = defined.iter().find(|definition| definition.name == argument.name) {
+                let place = Place { has_default: definition.default_value.is_some(), is_one_of: false };
+                self.value(&argument.value, &definition.ty, place);
+            }
+        }
+    }
+
+    fn value(&mut self, value: &'a Node<Value>, ty: &'a ast::Type, place: Place) {
+        let inner = Place { has_default: false, is_one_of: false };
+        match (value.as_ref(), ty) {
+            (Value::Variable(name), _) => self.variable(value, name, ty, place),
+            (Value::Null, _) => {}
+            (Value::List(items), ast::Type::List(of) | ast::Type::NonNullList(of)) => {
+                items.iter().for_each(|item| self.value(item, of, inner));
+            }
+            (_, ast::Type::List(of) | ast::Type::NonNullList(of)) => self.value(value, of, inner),
+            (Value::Object(members), ast::Type::Named(name) | ast::Type::NonNullNamed(name)) => {
+                self.object(value, members, name);
+            }
+            (Value::String(text), ast::Type::Named(name) | ast::Type::NonNullNamed(name)) => {
+                if name == "DateTime" && DateTime::parse(text.as_str().into()).is_err() {
+                    let message = format!("`{text}` is not a date and time of RFC 3339, such as 2026-11-20T09:30:00Z.");
+                    self.error(Rule::ValuesOfCorrectType, message, value);
+                }
+            }
+            (_, ast::Type::Named(name) | ast::Type::NonNullNamed(name)) if name == "DateTime" => {
+                let message = "A DateTime is a string, such as \"2026-11-20T09:30:00Z\".".to_owned();
+                self.error(Rule::ValuesOfCorrectType, message, value);
+            }
+            _ => {}
+        }
+    }
+
+    /// Checks the use of a variable. apollo-compiler takes a default of null for a value.
+    fn variable(&mut self, value: &Node<Value>, name: &Name, ty: &ast::Type, place: Place) {
+        let Some(definition) = self.operation.variables.iter().find(|definition| definition.name == *name) else {
+            return;
+        };
+        if definition.ty.is_non_null() {
+            return;
+        }
+        let has_value = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
+        if place.is_one_of || ty.is_non_null() && !has_value && !place.has_default {
+            let message = format!(
+                "The variable `${name}` of the type {} can be null, and the value here must not be null.",
+                definition.ty
+            );
+            self.error(Rule::VariablesInAllowedPosition, message, value);
+        }
+    }
+
+    fn object(&mut self, value: &'a Node<Value>, members: &'a [(Name, Node<Value>)], ty: &Name) {
+        let Some(ExtendedType::InputObject(definition)) = self.types.types.get(ty) else {
+            // No scalar of the schema accepts an object, and apollo-compiler refuses it for the built-in ones.
+            if self.types.types.get(ty).is_some_and(|ty| matches!(ty, ExtendedType::Scalar(_))) {
+                self.error(Rule::ValuesOfCorrectType, format!("An object is not a value of the type {ty}."), value);
+            }
+            return;
+        };
+        let mut names = HashSet::new();
+        let is_one_of = definition.directives.iter().any(|directive| directive.name == "oneOf");
+        for (name, member) in members {
+            if !names.insert(name) {
+                let message = format!("The field `{name}` is given more than once.");
+                self.error(Rule::UniqueInputFieldNames, message, member);
+            }
+            if let Some(field) = definition.fields.get(name) {
+                let place = Place { has_default: field.default_value.is_some(), is_one_of };
+                self.value(member, &field.ty, place);
+            }
+        }
+        if is_one_of && (members.len() != 1 || members.iter().any(|(_, member)| member.is_null())) {
+            let message = format!("A {ty} must have exactly one field, and its value must not be null.");
+            self.error(Rule::ValuesOfCorrectType, message, value);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Documents and variables as the GraphQL specification says. `tests/js/documents.test.js` compares random ones with
+//! graphql-js.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, Socket};
+
+const ROOTS: [&str; 4] = [
+    "subscription { ...F } fragment F on Subscription { inbox { __typename } }",
+    "subscription { ... on Subscription { inbox { __typename } } }",
+    "subscription { ... { ... @include(if: true) { inbox { __typename } } } }",
+    "subscription { ...F inbox { ... on CaughtUp { cursor } } } fragment F on Subscription { inbox { __typename } }",
+];
+
+fn rules(answer: &Answer) -> Vec<&str> {
+    let errors = answer.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    errors.iter().filter_map(|error| error["extensions"]["rule"].as_str()).collect()
+}
+
+fn message(body: &Value) -> &str {
+    body["errors"][0]["message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_subscription_runs_if_its_root_field_is_in_fragments() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut socket = ada.socket().await;
+    for (index, query) in ROOTS.into_iter().enumerate() {
+        let id = index.to_string();
+        socket.subscribe(&id, query, json!({})).await;
+        let event = socket.receive_of(&id).await;
+        assert_eq!(event["payload"]["data"]["inbox"]["__typename"], "CaughtUp", "{query}: {event}");
+    }
+    for accept in ["text/event-stream", "multipart/mixed;boundary=\"graphql\";subscriptionSpec=1.0,application/json"] {
+        for query in ROOTS {
+            let request = node.http.post(node.url("/graphql")).header("accept", accept);
+            let mut stream =
+                request.bearer_auth(&ada.access_token).json(&json!({"query": query})).send().await.unwrap();
+            let mut read = String::new();
+            while !read.contains("CaughtUp") {
+                let chunk = stream.chunk().await.unwrap().unwrap_or_else(|| panic!("the stream ended after {read:?}"));
+                read.push_str(std::str::from_utf8(&chunk).unwrap());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_left_out_leaves_the_default_of_its_argument() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let requests = "query ($d: ContactRequestDirection, $n: Int) {
+        viewer { contactRequests(direction: $d, first: $n) { nodes { id } } } }";
+    for _ in 0..2 {
+        ada.query(requests, json!({})).await;
+    }
+    // The default of a variable also applies in directives.
+    let skipped = "query ($s: Boolean = true) { viewer { id @skip(if: $s) user { id } } }";
+    assert_eq!(ada.query(skipped, json!({})).await["viewer"].get("id"), None);
+    // A single value is a list with one item, and an integer is an id.
+    let nodes = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+    assert_eq!(ada.query(nodes, json!({"ids": ada.id})).await["nodes"][0]["id"], ada.id.as_str());
+}
+
+#[tokio::test]
+async fn strings_in_documents_are_decoded() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    for (literal, text) in [
+        (r#""\u{1F600}""#, "😀"),
+        (r#""\ud83d\ude00""#, "😀"),
+        (r#""caf\u00e9 \" \\ \/""#, "café \" \\ /"),
+        (r#""""a \""" b""""#, r#"a """ b"#),
+        ("\"\"\"\n    one\n      two\n  \"\"\"", "one\n  two"),
+    ] {
+        let query =
+            format!("mutation {{ updateProfile(input: {{about: {literal}}}) {{ viewer {{ user {{ about }} }} }} }}");
+        let answer = ada.call(&query, json!({})).await;
+        assert_eq!(answer.body["data"]["updateProfile"]["viewer"]["user"]["about"], text, "{:#}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn each_violation_names_its_rule() {
+    let node = Node::start().await;
+    for (query, rule) in [
+        ("{ viewer { user { n: username } user { n: displayName } } }", "OverlappingFieldsCanBeMerged"),
+        (
+            "{ viewer { ...A ...B } } fragment A on Viewer { user { n: username } } fragment B on Viewer { user { n: about } }",
+            "OverlappingFieldsCanBeMerged",
+        ),
+        ("{ a: user(by: {id: \"1\"}) { id } a: user(by: {id: \"2\"}) { id } }", "OverlappingFieldsCanBeMerged"),
+        ("{ nodes(ids: [\"1\"]) { id } nodes(ids: [\"1\", \"2\"]) { id } }", "OverlappingFieldsCanBeMerged"),
+        ("query ($v: ID!) { user(by: {id: $v, username: \"x\"}) { id } }", "ValuesOfCorrectType"),
+        ("{ user(by: {}) { id } }", "ValuesOfCorrectType"),
+        ("query ($v: ID) { user(by: {id: $v}) { id } }", "VariablesInAllowedPosition"),
+        ("query ($v: Boolean = null) { viewer { id @skip(if: $v) } }", "VariablesInAllowedPosition"),
+        ("{ nope }", "FieldsOnCorrectType"),
+        ("{ viewer }", "ScalarLeafs"),
+        ("{ viewer { id { x } } }", "ScalarLeafs"),
+        ("{ node { id } }", "ProvidedRequiredArguments"),
+        ("{ viewer { ...F } }", "KnownFragmentNames"),
+        ("{ viewer { id @nope } }", "KnownDirectives"),
+        ("query ($v: ID) { viewer { id } }", "NoUnusedVariables"),
+        ("{ node(id: $v) { id } }", "NoUndefinedVariables"),
+        ("subscription { inbox { __typename } presenceChanged { __typename } }", "SingleFieldSubscriptions"),
+        ("query A { viewer { id } } query A { viewer { id } }", "UniqueOperationNames"),
+    ] {
+        let answer = node.call(None, query, json!({})).await;
+        assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED", "{query}: {:#}", answer.body);
+        assert!(rules(&answer).contains(&rule), "{query}: {:#}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_syntax_error_is_a_sentence_with_line_and_column() {
+    let node = Node::start().await;
+    let answer = node.call(None, "{\n  viewer { id\n", json!({})).await;
+    assert_eq!(answer.code(), "GRAPHQL_PARSE_FAILED");
+    assert_eq!(message(&answer.body), "Syntax error in line 3, column 1: expected `}`, found the end of the document.");
+}
+
+#[tokio::test]
+async fn a_wrong_variable_names_itself_its_value_and_what_is_allowed() {
+    let node = Node::start().await;
+    let query = "query ($by: UserBy!, $first: Int, $ids: [ID!]) {
+        user(by: $by) { id } searchUsers(query: \"a\", first: $first) { nodes { id } } nodes(ids: $ids) { id } }";
+    let query = query.replace("$ids: [ID!]", "$ids: [ID!]!");
+    for (variables, expected) in [
+        (
+            json!({"by": {"id": "1"}, "ids": [], "first": "20"}),
+            "The variable `$first` is \"20\", but it must be an integer",
+        ),
+        (
+            json!({"by": {"id": "1"}, "ids": ["1", true]}),
+            "The variable `$ids.1` is true, but it must be a string or an integer.",
+        ),
+        (json!({"by": {"id": null}, "ids": []}), "The variable `$by` must have exactly one field that is not null"),
+        (json!({"by": {"name": "x"}, "ids": []}), "The variable `$by` has an unknown field `name`."),
+        (json!({"ids": []}), "The variable `$by` of the type UserBy! is missing."),
+    ] {
+        let answer = node.call(None, &query, variables).await;
+        assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED", "{:#}", answer.body);
+        assert!(message(&answer.body).starts_with(expected), "{expected}: {:#}", answer.body);
+        assert_eq!(rules(&answer)[0], "VariableValues");
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_cannot_be_decoded_ends_alone() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut socket: Socket = ada.socket().await;
+    socket.subscribe("inbox", ROOTS[0], json!({})).await;
+    socket.receive_of("inbox").await;
+    for payload in [
+        r#"{"query":"{ viewer { id } }","variables":{"body":"nice \ud83d"}}"#,
+        r#"{"query":"{ viewer { id } }","variables":{"body":1e999}}"#,
+        r#"{"query":"\ude00"}"#,
+        r#"{"query":"{ viewer { id } }","variables":"{}"}"#,
+        r#"{"query":1}"#,
+        "{}",
+    ] {
+        socket.send_text(&format!(r#"{{"type":"subscribe","id":"wrong","payload":{payload}}}"#)).await;
+        let error = socket.receive_of("wrong").await;
+        assert_eq!(error["type"], "error", "{payload}: {error}");
+        assert_eq!(error["payload"][0]["extensions"]["code"], "GRAPHQL_PARSE_FAILED", "{payload}: {error}");
+    }
+    socket.subscribe("next", "{ viewer { id } }", json!({})).await;
+    assert_eq!(socket.receive_of("next").await["type"], "next");
+}
+
+#[tokio::test]
+async fn a_first_list_of_conversations_fits_the_limits() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let query = "{ __typename viewer { __typename id conversations(first: 20) { __typename pageInfo { __typename hasNextPage endCursor }
+        edges { __typename cursor node { __typename id kind title participantCount
+            lastMessage { __typename id number body createdAt sender { __typename id displayName } }
+            participants(first: 50) { __typename pageInfo { __typename hasNextPage } edges { __typename cursor node {
+                __typename role lastReadNumber lastDeliveredNumber
+                user { __typename id username displayName about avatar { __typename id url width height } } } } } } } } } }";
+    ada.query(query, json!({})).await;
+    let wider = query.replace("first: 20", "first: 100");
+    let answer = ada.call(&wider, json!({})).await;
+    assert_eq!(answer.code(), "OPERATION_TOO_COMPLEX");
+    let text = message(&answer.body);
+    assert!(text.contains("`participants` (50 items with "), "{text}");
+    assert!(text.contains("`conversations` (100 items with "), "{text}");
+}

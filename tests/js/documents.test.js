@@ -1,0 +1,91 @@
+// Compares the server with graphql-js, the reference implementation: random documents are valid for both or for none,
+// and random variables have the same values. The seeds are fixed. A failure prints its seed.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { buildSchema, getVariableValues, GraphQLError, Kind, parse, specifiedRules, validate } from 'graphql';
+import { Generator } from './random-documents.mjs';
+import { BINARY } from './servers.mjs';
+
+const DOCUMENTS = 3000;
+/** Maximum number of differences that a failure prints. */
+const SHOWN = 20;
+const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
+/** RFC 3339. The schema names it as the format of its scalar, which graphql-js cannot know. */
+const DATE_TIME = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+
+const schema = buildSchema(readFileSync(new URL('../../schema.graphql', import.meta.url), 'utf8'));
+const dateTime = schema.getType('DateTime');
+dateTime.parseValue = (value) => {
+  if (typeof value !== 'string' || !DATE_TIME.test(value)) throw new GraphQLError('not a DateTime');
+  return value;
+};
+dateTime.parseLiteral = (node) => dateTime.parseValue(node.kind === Kind.STRING ? node.value : undefined);
+// The server has a limit of its own for introspection, which is about cost and not about validity.
+const rules = specifiedRules.filter(({ name }) => name !== 'MaxIntrospectionDepthRule');
+
+/** Returns what graphql-js says of a request: whether the document is valid, and the coerced variables. */
+function judge({ query, variables }) {
+  try {
+    const document = parse(query);
+    const errors = validate(schema, document, rules);
+    if (errors.length > 0) return { valid: false, reason: errors[0].message };
+    const operation = document.definitions.filter(({ kind }) => kind === Kind.OPERATION_DEFINITION).at(-1);
+    const name = operation.name?.value;
+    const { coerced, errors: wrong } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
+    return { valid: true, name, coerced, reason: wrong?.[0].message };
+  } catch (error) {
+    // graphql-js throws for a variable in a condition at the root of a subscription.
+    if (error instanceof GraphQLError) return { valid: false, reason: error.message };
+    throw error;
+  }
+}
+
+/** Runs `parlance check-documents` with these requests. */
+async function check(requests) {
+  const output = await new Promise((resolve, reject) => {
+    const done = (error, stdout) => (error ? reject(error) : resolve(stdout));
+    const child = execFile(BINARY, ['check-documents'], { maxBuffer: MAX_OUTPUT_BYTES }, done);
+    child.stdin.end(requests.map((request) => `${JSON.stringify(request)}\n`).join(''));
+  });
+  return output.trimEnd().split('\n').map((line) => JSON.parse(line));
+}
+
+/** Returns a value with the members of its objects in alphabetical order. */
+function sorted(value) {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}
+
+test('random documents and variables are judged as by graphql-js', async () => {
+  const cases = Array.from({ length: DOCUMENTS }, (_, index) => {
+    const request = JSON.parse(JSON.stringify(new Generator(schema, index + 1).request()));
+    return { seed: index + 1, request, expected: judge(request) };
+  });
+  const answers = await check(cases.map(({ request, expected }) => ({ ...request, operationName: expected.name })));
+  assert.equal(answers.length, DOCUMENTS);
+  const differences = cases.flatMap(({ seed, request, expected }, index) => {
+    const { valid, variables, errors } = answers[index];
+    const same = JSON.stringify(sorted(variables)) === JSON.stringify(sorted(expected.coerced));
+    if (valid === expected.valid && same) return [];
+    return [{ seed, ...request, expected, valid, variables, errors }];
+  });
+  const count = (predicate) => cases.filter(({ expected }) => predicate(expected)).length;
+  // The test is worth little if nearly all documents are valid, or nearly none.
+  assert.ok(count(({ valid }) => valid) > DOCUMENTS / 4 && count(({ valid }) => !valid) > DOCUMENTS / 4);
+  assert.ok(count(({ coerced }) => coerced) > DOCUMENTS / 4);
+  assert.deepEqual(differences.slice(0, SHOWN), [], `${differences.length} differences`);
+});
+
+test('each violation names its rule, its line and its column', async () => {
+  const [unknown, conflict] = await check([
+    { query: '{\n  viewer { user { nam } }\n}' },
+    { query: '{ viewer { user { n: username } user { n: displayName } } }' },
+  ]);
+  assert.equal(unknown.errors[0].extensions.rule, 'FieldsOnCorrectType');
+  assert.deepEqual(unknown.errors[0].locations, [{ line: 2, column: 19 }]);
+  assert.equal(conflict.errors[0].extensions.rule, 'OverlappingFieldsCanBeMerged');
+});

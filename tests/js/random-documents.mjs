@@ -1,0 +1,329 @@
+// Random documents and variables over a schema. A seed determines them, so that a failure can be repeated.
+
+import {
+  getNamedType,
+  GraphQLScalarType,
+  isEnumType,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+  isObjectType,
+  isUnionType,
+} from 'graphql';
+
+/** Maximum levels of nested selections. Keeps the documents far below the limits of the server. */
+const MAX_DEPTH = 4;
+/** How many mistakes the generator makes, as the probability at each place where one is possible. */
+const MISTAKE = 0.012;
+const STRINGS = [
+  '""',
+  '"a"',
+  '"caf\u00e9"',
+  '"\\u{1F600}"',
+  '"\\ud83d\\ude00"',
+  '"\\u00e9\\n\\t\\"\\\\\\/\\b\\f\\r"',
+  '"""block"""',
+  '"""a \\""" b"""',
+  '"""\n    one\n      two\n\n  """',
+  '"""\t"""',
+];
+const BAD_STRINGS = ['"\\ud83d"', '"\\u{110000}"', '"\\u12"', '"\\x"', '"a\nb"', '"open', '"""open', '"\\u{}"', '"\\ude00\\ud83d"', '"\u0007"'];
+const DATES = ['"2026-01-01T00:00:00Z"', '"2026-01-01T00:00:00.5+02:00"', '"2026-01-01"', '"soon"', '""'];
+const TYPES = ['Int', 'String', 'ID', 'Boolean', 'Float', 'DateTime'];
+
+/** Returns numbers from 0 to 1 (mulberry32). */
+export function random(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Makes one random request: `{query, variables}`. */
+export class Generator {
+  constructor(schema, seed) {
+    this.schema = schema;
+    this.next = random(seed);
+    this.types = Object.values(schema.getTypeMap()).filter(({ name }) => !name.startsWith('__'));
+    this.inputs = this.types.filter((type) => isInputObjectType(type) || isEnumType(type));
+    this.composites = this.types.filter((type) => type.getFields && !isInputObjectType(type));
+    this.variables = new Map();
+    this.fragments = [];
+    // Half of the documents have no mistakes on purpose.
+    this.mistakes = this.chance(0.5) ? MISTAKE * 3 : 0;
+  }
+
+  chance(probability) {
+    return this.next() < probability;
+  }
+
+  mistake(weight = 1) {
+    return this.chance(this.mistakes * weight);
+  }
+
+  pick(list) {
+    return list[Math.floor(this.next() * list.length)];
+  }
+
+  request() {
+    const operations = this.chance(0.06) ? 2 : 1;
+    const parts = [];
+    for (let index = 0; index < operations; index += 1) parts.push(this.operation(index, operations));
+    const used = new Set();
+    for (const fragment of this.fragments) {
+      if (this.mistake()) continue;
+      used.add(fragment.name);
+      parts.push(fragment.text);
+      if (this.mistake(0.5)) parts.push(fragment.text);
+    }
+    if (this.mistake()) parts.push('fragment Unused on User { id }');
+    if (this.mistake()) parts.push('fragment Loop on User { id ...Loop }');
+    if (this.mistake(0.5)) parts.push(this.pick(['type T { a: Int }', 'scalar S', 'extend type User { a: Int }', '{ a }']));
+    let query = parts.join(this.pick([' ', '\n', ', ', '\r\n# comment\n']));
+    if (this.mistake(2)) query = this.broken(query);
+    return { query, variables: this.values() };
+  }
+
+  operation(index, of) {
+    const kind = this.pick(['query', 'query', 'query', 'mutation', 'subscription']);
+    const root = { query: 'Query', mutation: 'Mutation', subscription: 'Subscription' }[kind];
+    this.variables = new Map();
+    const before = this.fragments.length;
+    const set = this.selections(this.schema.getType(root), 0, kind === 'subscription');
+    const directives = this.mistake() ? this.directives('operation') : '';
+    if (this.mistake()) this.variable('String');
+    const definitions = [...this.variables].map(([name, { type, initial }]) => {
+      const definition = `$${name}: ${type}${initial === undefined ? '' : ` = ${initial}`}`;
+      return this.mistake(0.5) ? `${definition} ${definition}` : definition;
+    });
+    const bare = kind === 'query' && of === 1 && definitions.length === 0 && before === 0 && this.chance(0.4);
+    if (bare) return set;
+    const name = of > 1 && !this.mistake(3) ? ` Op${this.mistake(3) ? 0 : index}` : this.pick(['', ' Op']);
+    return `${kind}${name}${definitions.length > 0 ? `(${definitions.join(' ')})` : ''}${directives} ${set}`;
+  }
+
+  selections(type, depth, single = false) {
+    const count = single ? (this.mistake(3) ? 2 : 1) : 1 + Math.floor(this.next() * 3);
+    const items = [];
+    for (let index = 0; index < count; index += 1) items.push(this.selection(type, depth));
+    if (this.mistake(0.3)) items.length = 0;
+    return `{ ${items.join(this.pick([' ', '\n', ', ']))} }`;
+  }
+
+  selection(type, depth) {
+    const roll = this.next();
+    if (roll < 0.1 && depth < MAX_DEPTH + 2) {
+      const on = this.condition(type);
+      return `... ${this.chance(0.2) ? '' : `on ${on.name} `}${this.maybeDirectives()}${this.selections(on.isBare ? type : on, depth + 1, this.isSubscription(type))}`;
+    }
+    if (roll < 0.2 && depth < MAX_DEPTH + 2) return `...${this.fragment(type, depth)} ${this.maybeDirectives()}`;
+    if (this.mistake()) return this.pick(['nothing', 'id { id }', '__schema { types { name } }', '__type(name: "User") { name }']);
+    if (isUnionType(type) || this.chance(0.08)) return this.chance(0.3) ? 't: __typename' : '__typename';
+    return this.field(type, depth);
+  }
+
+  isSubscription(type) {
+    return type === this.schema.getSubscriptionType();
+  }
+
+  condition(type) {
+    if (this.mistake(2)) return this.pick(this.composites);
+    if (isObjectType(type)) return this.chance(0.8) ? type : this.pick([type, ...type.getInterfaces()]);
+    return this.pick([type, ...this.schema.getPossibleTypes(type)]);
+  }
+
+  fragment(type, depth) {
+    const known = this.fragments.filter((fragment) => fragment.type === type && fragment.text);
+    if (known.length > 0 && this.chance(0.5)) return this.pick(known).name;
+    if (this.mistake()) return 'Missing';
+    const on = this.mistake() ? this.pick(this.types) : this.condition(type);
+    const fragment = { name: this.mistake(0.3) ? 'on' : `F${this.fragments.length}`, type, text: '' };
+    this.fragments.push(fragment);
+    const set = this.selections(on.getFields || isUnionType(on) ? on : type, depth + 1, this.isSubscription(type));
+    fragment.text = `fragment ${fragment.name} on ${on.name} ${set}`;
+    return fragment.name;
+  }
+
+  field(type, depth) {
+    const fields = Object.values(type.getFields());
+    const leaves = fields.filter((field) => !getNamedType(field.type).getFields && !isUnionType(getNamedType(field.type)));
+    const field = this.pick(depth >= MAX_DEPTH && leaves.length > 0 ? leaves : fields);
+    const of = getNamedType(field.type);
+    const composite = (of.getFields || isUnionType(of)) && !isInputObjectType(of);
+    const alias = this.chance(this.isSubscription(type) ? 0.02 : 0.25) ? `${this.pick(['a', 'b', 'c', 'id', 'd', 'e', 'f', 'g'])}: ` : '';
+    const name = this.mistake() ? `${field.name}x` : field.name;
+    let set = '';
+    if (composite !== this.mistake(0.5)) {
+      set = composite ? (depth > MAX_DEPTH + 2 ? '{ __typename }' : this.selections(of, depth + 1)) : '{ id }';
+    }
+    return `${alias}${name}${this.args(field)} ${this.maybeDirectives()}${set}`;
+  }
+
+  args(owner) {
+    const args = [];
+    for (const arg of owner.args ?? []) {
+      const required = isNonNullType(arg.type) && arg.defaultValue === undefined;
+      if (required ? this.mistake() : this.chance(0.6)) continue;
+      const text = `${arg.name}: ${this.input(arg.type, arg.defaultValue !== undefined)}`;
+      args.push(text);
+      if (this.mistake(0.5)) args.push(text);
+    }
+    if (this.mistake()) args.push('unknown: 1');
+    return args.length > 0 ? `(${args.join(this.pick([', ', ' ']))})` : '';
+  }
+
+  maybeDirectives() {
+    return this.chance(0.06) || this.mistake() ? `${this.directives('field')} ` : '';
+  }
+
+  directives() {
+    const one = () => {
+      if (this.mistake(3)) return this.pick(['@nothing', '@skip', '@deprecated', '@oneOf', '@include(if: "yes")', '@include(unless: true)']);
+      return `@${this.pick(['skip', 'include'])}(if: ${this.input({ of: 'Boolean!' })})`;
+    };
+    const first = one();
+    return this.mistake(3) ? `${first} ${this.chance(0.5) ? first : one()}` : first;
+  }
+
+  /** Declares a variable and returns a reference to it. */
+  variable(type) {
+    const name = this.pick(['v', 'w', 'x', 'y']) + (this.mistake() ? '' : this.variables.size);
+    const nonNull = type.endsWith('!');
+    let declared = type;
+    let initial;
+    if (nonNull && this.chance(0.3)) {
+      declared = type.slice(0, -1);
+      initial = this.literal(this.parse(declared), 3);
+    } else if (this.chance(0.2)) {
+      initial = this.literal(this.parse(declared), 3);
+    } else if (!nonNull && this.chance(0.2)) declared = `${type}!`;
+    if (this.mistake()) declared = this.pick(['Int', 'String', '[ID!]!', 'User', 'Nothing', 'Boolean', `[${declared}]`]);
+    if (!this.mistake()) this.variables.set(name, { type: declared, initial });
+    return `$${name}`;
+  }
+
+  /** Reads a type of which only the text is known. */
+  parse(text) {
+    if (text.endsWith('!')) return { ...this.parse(text.slice(0, -1)), nonNull: true };
+    if (text.startsWith('[')) return { list: this.parse(text.slice(1, -1)) };
+    return { named: this.schema.getType(text) };
+  }
+
+  input(type, hasDefault = false) {
+    const text = type.of ?? String(type);
+    if (this.chance(0.3)) return this.variable(hasDefault && text.endsWith('!') && this.chance(0.5) ? text.slice(0, -1) : text);
+    return this.literal(this.parse(text), 0);
+  }
+
+  literal(type, depth) {
+    if (type === undefined || (type.named === undefined && !type.list)) return '1';
+    if (this.mistake()) return this.pick(['1', '"a"', 'true', 'null', 'RED', '{}', '[]', '[1]', '{ a: 1 }', '1.5', '$undefined', '99999999999', '-0']);
+    if (!type.nonNull && this.chance(0.08)) return 'null';
+    if (type.list) {
+      if (this.chance(0.15)) return this.literal(type.list, depth + 1);
+      const length = Math.floor(this.next() * 3);
+      return `[${Array.from({ length }, () => this.literal(type.list, depth + 1)).join(this.pick([', ', ' ']))}]`;
+    }
+    const { named } = type;
+    if (isEnumType(named)) return this.pick(named.getValues()).name;
+    if (isInputObjectType(named)) return this.object(named, depth, (of) => (depth < 3 && this.chance(0.2) ? this.variable(String(of)) : this.literal(this.parse(String(of)), depth + 1)));
+    if (this.mistake() && named instanceof GraphQLScalarType) return this.pick(BAD_STRINGS);
+    switch (named.name) {
+      case 'Int':
+        return this.pick(['0', '1', '-1', '50', '2147483647', ...(this.mistake(5) ? ['2147483648', '01', '1.0', '1e3', '0x1', '1a', '+1', '.5', '1.'] : [])]);
+      case 'Float':
+        return this.pick(['0', '1.5', '-1e3', '1E-2', '1.5e+2']);
+      case 'Boolean':
+        return this.pick(['true', 'false']);
+      case 'ID':
+        return this.pick(['"a"', '1', '"""b"""', ...STRINGS]);
+      case 'DateTime':
+        return this.pick(this.mistake(5) ? DATES : DATES.slice(0, 2));
+      default:
+        return this.pick(STRINGS);
+    }
+  }
+
+  object(type, depth, value) {
+    let fields = Object.values(type.getFields());
+    if (type.isOneOf) {
+      const chosen = [this.pick(fields)];
+      if (this.mistake(5)) chosen.push(this.pick(fields));
+      if (this.mistake(2)) chosen.length = 0;
+      fields = chosen;
+    } else {
+      fields = fields.filter((field) => {
+        const required = isNonNullType(field.type) && field.defaultValue === undefined;
+        return required ? !this.mistake() : depth < 3 && this.chance(0.4);
+      });
+    }
+    const members = fields.map((field) => {
+      const of = type.isOneOf && !this.mistake() ? `${field.type}!` : String(field.type);
+      return `${field.name}: ${value(of)}`;
+    });
+    if (this.mistake()) members.push('unknown: 1');
+    if (this.mistake(0.5) && members.length > 0) members.push(members[0]);
+    return `{ ${members.join(', ')} }`;
+  }
+
+  /** Breaks a document as a typing error would. */
+  broken(text) {
+    const at = Math.floor(this.next() * text.length);
+    const length = this.pick([0, 0, 1, 1, 3]);
+    const inserted = this.pick(['', '{', '}', '(', ')', '"', '$', ':', '!', '...', '@', '|', '&', '\\', 'on', '#', '\u0000', '\ufeff', '\u00e9', '"""', '-', '.', '[', ']', '=', ' extend ', '0', '?', ';', '%']);
+    return text.slice(0, at) + inserted + text.slice(at + length);
+  }
+
+  /** Returns values for the variables of the last operation, as the members of a JSON object. */
+  values() {
+    const values = {};
+    for (const [name, { type, initial }] of this.variables) {
+      const required = type.endsWith('!') && initial === undefined;
+      if (required ? this.mistake() : this.chance(0.3)) continue;
+      values[name] = this.value(this.parse(type), 0);
+    }
+    if (this.chance(0.05)) values.surplus = 1;
+    return values;
+  }
+
+  value(type, depth) {
+    if (type === undefined || (type.named === undefined && !type.list)) return 1;
+    if (this.mistake(2)) return this.pick([1, 'a', true, null, {}, [], [1], { a: 1 }, 1.5, 3, 99999999999, 1e300, -0.0, [[null]]]);
+    if (!type.nonNull && this.chance(0.08)) return null;
+    if (type.list) {
+      if (this.chance(0.15)) return this.value(type.list, depth + 1);
+      return Array.from({ length: Math.floor(this.next() * 3) }, () => this.value(type.list, depth + 1));
+    }
+    const { named } = type;
+    if (isEnumType(named)) return this.pick(named.getValues()).name;
+    if (isInputObjectType(named)) {
+      let fields = Object.values(named.getFields());
+      if (named.isOneOf) fields = this.mistake(5) ? [this.pick(fields), this.pick(fields)] : [this.pick(fields)];
+      const members = {};
+      for (const field of fields) {
+        const required = isNonNullType(field.type) && field.defaultValue === undefined;
+        if (!named.isOneOf && (required ? this.mistake() : depth >= 3 || this.chance(0.6))) continue;
+        members[field.name] = this.value(this.parse(`${field.type}${named.isOneOf ? '!' : ''}`), depth + 1);
+      }
+      if (this.mistake()) members.unknown = 1;
+      return members;
+    }
+    switch (named.name) {
+      case 'Int':
+        return this.pick([0, 1, -1, 50, 2147483647, ...(this.mistake(5) ? [2147483648, 1.5, '1'] : [1.0])]);
+      case 'Float':
+        return this.pick([0, 1.5, -1000, 1e21]);
+      case 'Boolean':
+        return this.pick([true, false]);
+      case 'ID':
+        return this.pick(['a', 1, 'b', 9007199254740991, -5]);
+      case 'DateTime':
+        return JSON.parse(this.pick(this.mistake(5) ? DATES : DATES.slice(0, 2)));
+      default:
+        return this.pick(TYPES);
+    }
+  }
+}
