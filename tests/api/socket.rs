@@ -34,9 +34,10 @@ async fn each_protocol_violation_closes_the_socket_with_the_specified_code() {
         (vec!["[]"], 4400),
         (vec!["{}"], 4400),
         (vec![init, r#"{"type": "nonsense"}"#], 4400),
-        (vec![init, r#"{"type": "subscribe", "id": "1"}"#], 4400),
+        (vec![init, r#"{"type": "subscribe", "id": 1, "payload": {"query": "{ a }"}}"#], 4400),
         (vec![init, r#"{"type": "subscribe", "payload": {"query": "{ a }"}}"#], 4400),
         (vec![init, r#"{"type": "ping", "payload": "text"}"#], 4400),
+        (vec![init, r#"{"type": "ping", "payload": {"a": "\ud83d"}}"#], 4400),
         (vec![r#"{"type": "connection_init", "payload": {"Authorization": "Bearer nonsense"}}"#], 4403),
         (vec![r#"{"type": "connection_init", "payload": {"authorization": 5}}"#], 4403),
     ] {

@@ -32,7 +32,6 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     '{"type":"ping"} trailing',
     { type: 'complete', id: '' },
     { type: 'subscribe', id: '', payload: { query: VERSION } },
-    { type: 'subscribe', id: '1', payload: [VERSION] },
     { type: 'start', id: '1', payload: { query: VERSION } },
     { type: 'connection_terminate' },
   ]) {

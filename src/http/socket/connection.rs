@@ -136,11 +136,7 @@ impl Connection {
                 Some(ClientMessage::Ping { payload }) => {
                     self.writer().send(&ServerMessage::Pong { payload }).await?;
                 }
-                Some(
-                    ClientMessage::Subscribe { .. }
-                    | ClientMessage::WrongOperation { .. }
-                    | ClientMessage::Complete { .. },
-                ) => {
+                Some(ClientMessage::Subscribe { .. } | ClientMessage::Complete { .. }) => {
                     return Err(End::Close(Close::UNAUTHORIZED));
                 }
             }
@@ -290,9 +286,8 @@ impl Connection {
             }
             // A new operation is ignored. The client starts it again after this socket is closed and the client has
             // reconnected.
-            Some(ClientMessage::Subscribe { .. } | ClientMessage::WrongOperation { .. }) if closing => Ok(()),
+            Some(ClientMessage::Subscribe { .. }) if closing => Ok(()),
             Some(ClientMessage::Subscribe { id, payload }) => self.start(id, payload).await,
-            Some(ClientMessage::WrongOperation { id, message }) => self.refuse_wrong(&id, message).await,
             Some(ClientMessage::Complete { id }) => {
                 self.operations.remove(&id);
                 Ok(())
@@ -304,10 +299,7 @@ impl Connection {
     /// separate limits, which do not close the socket.
     fn count_message(&mut self, message: Option<&ClientMessage>) -> Result<(), End> {
         let counted = match message {
-            None
-            | Some(ClientMessage::Subscribe { .. } | ClientMessage::WrongOperation { .. } | ClientMessage::Large(_)) => {
-                true
-            }
+            None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
             _ => self.client.admit_request(&self.server).is_ok(),
         };
         if counted && self.messages_left.consume(Instant::now()).is_ok() {
@@ -317,16 +309,7 @@ impl Connection {
         }
     }
 
-    /// Ends an operation whose payload is not a request. It counts as an operation.
-    async fn refuse_wrong(&mut self, id: &str, message: String) -> Result<(), End> {
-        if self.protocol == Protocol::TransportWs && self.operations.contains(id) {
-            return Err(End::Close(Close::duplicate(id)));
-        }
-        let error = self.admit().err().unwrap_or_else(|| Error::new(ErrorCode::GraphqlParseFailed, message));
-        self.refuse(id, error).await
-    }
-
-    async fn start(&mut self, id: String, operation: Operation) -> Result<(), End> {
+    async fn start(&mut self, id: String, operation: Result<Operation, String>) -> Result<(), End> {
         match self.protocol {
             Protocol::TransportWs if self.operations.contains(&id) => {
                 return Err(End::Close(Close::duplicate(&id)));
@@ -338,6 +321,10 @@ impl Connection {
         if let Err(error) = self.admit() {
             return self.refuse(&id, error).await;
         }
+        let operation = match operation {
+            Ok(operation) => operation,
+            Err(message) => return self.refuse(&id, Error::new(ErrorCode::GraphqlParseFailed, message)).await,
+        };
         self.client.check_session(&self.server).await?;
         let parsed = match operation.parse(&self.server, self.client.caller.network).await {
             Ok(parsed) => parsed,

@@ -84,7 +84,8 @@ fn outcome(protocol: Protocol, text: &str) -> Outcome {
         ClientMessage::Subscribe { id, payload } => {
             assert!(!id.is_empty(), "an operation without an id");
             assert!(Close::duplicate(&id).reason.len() <= MAX_REASON_BYTES, "a reason that is too long for a close");
-            match document(&payload) {
+            let Ok(operation) = payload else { return Outcome::DocumentRefused };
+            match document(&operation) {
                 Ok(()) => Outcome::DocumentAccepted,
                 Err(body) => {
                     assert_answer_has_id(protocol, &ServerMessage::Error { id: &id, payload: &body.errors }, &id);
@@ -108,10 +109,6 @@ fn outcome(protocol: Protocol, text: &str) -> Outcome {
                 );
             }
             Outcome::Message
-        }
-        ClientMessage::WrongOperation { id, .. } => {
-            assert!(!id.is_empty(), "an operation without an id");
-            Outcome::DocumentRefused
         }
         ClientMessage::ConnectionInit { .. }
         | ClientMessage::Pong

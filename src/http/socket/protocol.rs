@@ -29,14 +29,11 @@ pub(super) enum ClientMessage {
         payload: Option<Map<String, Value>>,
     },
     Pong,
+    /// An operation. If its payload is not a request, it ends with this message, and the socket stays open for other
+    /// operations.
     Subscribe {
         id: String,
-        payload: Operation,
-    },
-    /// An operation whose payload is not a request. It gets an error, and the socket stays open for other operations.
-    WrongOperation {
-        id: String,
-        message: String,
+        payload: Result<Operation, String>,
     },
     Complete {
         id: String,
@@ -122,18 +119,19 @@ impl Protocol {
         }
         let Frame { kind, id, payload } = match serde_json::from_str(text) {
             Ok(frame) => frame,
-            Err(error) => return self.wrong_operation(text, &error),
+            Err(error) => return self.undecodable(text, &error),
         };
         Some(match (self, kind.as_str()) {
             (_, "connection_init") => ClientMessage::ConnectionInit { payload: optional_object(payload)? },
             (Self::TransportWs, "ping") => ClientMessage::Ping { payload: optional_object(payload)? },
             (Self::TransportWs, "pong") => optional_object(payload).map(|_| ClientMessage::Pong)?,
             (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
-                let id = identifier(id)?;
-                match Operation::try_from(optional_object(payload)??) {
-                    Ok(payload) => ClientMessage::Subscribe { id, payload },
-                    Err(reason) => ClientMessage::WrongOperation { id, message: not_a_request(&reason) },
-                }
+                let request = match payload {
+                    Some(Value::Object(members)) => Operation::try_from(members),
+                    _ => Err("it must be an object".to_owned()),
+                };
+                let payload = request.map_err(|reason| not_a_request(&reason));
+                ClientMessage::Subscribe { id: identifier(id)?, payload }
             }
             (Self::TransportWs, "complete") | (Self::Legacy, "stop") => ClientMessage::Complete { id: identifier(id)? },
             (Self::Legacy, "connection_terminate") => ClientMessage::ConnectionTerminate,
@@ -143,11 +141,11 @@ impl Protocol {
 
     /// Reads a message whose JSON cannot be decoded, such as half of a surrogate pair in a variable. Returns None if the
     /// message does not start an operation.
-    fn wrong_operation(self, text: &str, error: &serde_json::Error) -> Option<ClientMessage> {
+    fn undecodable(self, text: &str, error: &serde_json::Error) -> Option<ClientMessage> {
         let Envelope { kind, id } = serde_json::from_str(text).ok()?;
         match (self, kind.as_str()) {
             (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
-                Some(ClientMessage::WrongOperation { id: identifier(id)?, message: not_a_request(error) })
+                Some(ClientMessage::Subscribe { id: identifier(id)?, payload: Err(not_a_request(error)) })
             }
             _ => None,
         }
@@ -156,7 +154,9 @@ impl Protocol {
     /// Parses a text that has more than SMALL_INPUT bytes, and marks an operation in it as large.
     pub(super) fn read_large(self, text: &str) -> Option<ClientMessage> {
         Some(match self.read(text)? {
-            ClientMessage::Subscribe { id, payload } => ClientMessage::Subscribe { id, payload: payload.large() },
+            ClientMessage::Subscribe { id, payload } => {
+                ClientMessage::Subscribe { id, payload: payload.map(Operation::large) }
+            }
             other => other,
         })
     }
