@@ -190,6 +190,9 @@ pub struct Limits {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Operations")]
 pub struct Operations {
+    /// Maximum size of a document in bytes. A longer value can be sent as a variable
+    #[arg(long, hide = true, default_value = "131072")]
+    pub operation_max_bytes: usize,
     /// Maximum number of names, numbers, strings and punctuators in a document. The introspection query of explorers has about 400
     #[arg(long, hide = true, default_value = "5000")]
     pub operation_max_tokens: usize,

@@ -107,6 +107,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "memory from requests that send no bytes",
                 "408, or the connection is closed",
             ),
+            limit("OPERATION_MAX_BYTES", "bytes of a document", "memory", TOO_COMPLEX),
             limit("OPERATION_MAX_TOKENS", "tokens of a document", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_NESTING", "levels", "the stack", TOO_COMPLEX),
             limit("OPERATION_MAX_DEPTH", "levels of nested fields", "Postgres", TOO_COMPLEX),

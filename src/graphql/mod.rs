@@ -16,6 +16,7 @@ mod messaging;
 mod node;
 mod page;
 mod people;
+mod rule;
 mod scalars;
 mod server_info;
 mod spec;
@@ -36,6 +37,7 @@ pub use error::{Error, ErrorCode, Result};
 pub use loaders::{Loaders, StreamLoaders};
 pub use log_request::{Items, LogRequest};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
+pub use rule::Rule;
 pub use spec::{Spec, Syntax, merge_root_fields, omit_arguments};
 pub use subscription::Rendering;
 

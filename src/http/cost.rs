@@ -8,12 +8,12 @@ use async_graphql::parser::types::{
     Directive, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Value, Variables};
-use async_graphql_value::Value as Literal;
+use async_graphql_value::{Number, Value as Literal};
 
 use super::lexer::tokens;
-use super::too_complex::{List, too_complex};
+use super::too_complex::{List, MAX_PASSWORDS, PASSWORD_FIELDS, too_complex, too_many_passwords, too_much};
 use crate::config::Operations as Limits;
-use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
+use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, Rule, page_sizes};
 
 /// The query of `getIntrospectionQuery` in graphql-js, the reference implementation, with all its options.
 const INTROSPECTION: &str = include_str!("introspection.graphql");
@@ -28,13 +28,6 @@ const FORWARD_MESSAGES: &str = "forwardMessages";
 
 /// The arguments that set the number of items in a list.
 const SIZE_ARGUMENTS: [&str; 3] = ["first", "last", "ids"];
-
-/// Mutations that check or hash a password, which takes at least 50 ms of processor time.
-const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
-
-/// Maximum number of passwords that one request may check or hash. So each guess of a password takes a separate
-/// request, which the rate limits count.
-pub(super) const MAX_PASSWORDS: u64 = 1;
 
 /// Computes the costs of documents, and refuses documents that exceed the limits.
 pub(super) struct Costs {
@@ -58,9 +51,12 @@ impl Costs {
         Self { limits, introspection, ..costs }
     }
 
-    /// Refuses a text with too many tokens, or with brackets that are nested too deeply, before it is parsed. The
-    /// parser recurses, and a stack overflow would end the process.
+    /// Refuses a text that is too long, has too many tokens, or has brackets that are nested too deeply, before it is
+    /// parsed. The parser recurses, and a stack overflow would end the process.
     pub(super) fn check_text(&self, text: &str) -> Result<(), Error> {
+        if text.len() > self.limits.operation_max_bytes {
+            return Err(too_much("bytes", self.limits.operation_max_bytes));
+        }
         let mut open = 0_usize;
         for (index, token) in tokens(text).enumerate() {
             match token {
@@ -149,19 +145,6 @@ impl Costs {
         let max = self.limits.operation_max_nesting;
         Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} levels of nesting."))
     }
-}
-
-/// Returns the error for a request that checks or hashes more than MAX_PASSWORDS passwords.
-pub(super) fn too_many_passwords() -> Error {
-    let fields = PASSWORD_FIELDS.join(", ");
-    Error::new(
-        ErrorCode::OperationTooComplex,
-        format!("A request may have at most {MAX_PASSWORDS} of the fields {fields}."),
-    )
-}
-
-fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
-    Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} {what}."))
 }
 
 /// The cost of a document that passes all limits.
@@ -292,7 +275,7 @@ impl<'a> Counter<'a, '_> {
         match self.fragment_costs.entry(name) {
             Entry::Occupied(cost) => cost.get().ok_or_else(|| {
                 let message = format!("The fragment {name} spreads itself.");
-                Error::new(ErrorCode::GraphqlValidationFailed, message)
+                Error::violation(Rule::NoFragmentCycles, message)
             }),
             Entry::Vacant(unknown) => {
                 unknown.insert(None);
@@ -390,11 +373,18 @@ enum RequestedSize {
 impl RequestedSize {
     fn read(value: &Value) -> Option<Self> {
         match value {
-            Value::Number(number) => number.as_u64().map(Self::Number),
+            Value::Number(number) => whole(number).map(Self::Number),
             Value::List(items) => Some(Self::List(items.len())),
             _ => None,
         }
     }
+}
+
+/// Returns the number of a variable. JSON may write an integer with a fraction of zero or with an exponent.
+fn whole(number: &Number) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
+    let rounded = |float: f64| float as u64;
+    number.as_u64().or_else(|| number.as_f64().map(rounded))
 }
 
 fn directives(directives: &[Positioned<Directive>]) -> Cost {

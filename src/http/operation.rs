@@ -20,7 +20,7 @@ use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
 use crate::graphql::{
-    AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Schema, Spec, Syntax, merge_root_fields,
+    AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Rule, Schema, Spec, Syntax, merge_root_fields,
     omit_arguments,
 };
 use crate::limiter::Key;
@@ -213,7 +213,7 @@ impl Validated {
 
 fn unknown_operation() -> Body {
     let message = "operationName must name one of the document's operations.";
-    Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
+    Body::refused(Error::violation(Rule::KnownOperationNames, message))
 }
 
 impl Parsed {

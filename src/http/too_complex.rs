@@ -1,4 +1,4 @@
-//! The error for a document with too many fields.
+//! The errors for documents that exceed a limit of their cost.
 
 use std::cmp::Reverse;
 
@@ -6,6 +6,13 @@ use crate::graphql::{Error, ErrorCode};
 
 /// Maximum number of lists that the error names.
 const MAX_NAMED_LISTS: usize = 3;
+
+/// Mutations that check or hash a password, which takes at least 50 ms of processor time.
+pub(super) const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
+
+/// Maximum number of passwords that one request may check or hash. So each guess of a password takes a separate
+/// request, which the rate limits count.
+pub(super) const MAX_PASSWORDS: u64 = 1;
 
 /// A field that returns a list.
 pub(super) struct List<'a> {
@@ -29,4 +36,18 @@ pub(super) fn too_complex(count: u64, max: u64, mut lists: Vec<List<'_>>) -> Err
         "The document has {count} fields, counted once for each item of their lists, and may have at most {max}.{dearest}"
     );
     Error::new(ErrorCode::OperationTooComplex, message)
+}
+
+/// Returns the error for a request that checks or hashes more than MAX_PASSWORDS passwords.
+pub(super) fn too_many_passwords() -> Error {
+    let fields = PASSWORD_FIELDS.join(", ");
+    Error::new(
+        ErrorCode::OperationTooComplex,
+        format!("A request may have at most {MAX_PASSWORDS} of the fields {fields}."),
+    )
+}
+
+/// Returns the error for a document that has more than `max` of something.
+pub(super) fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
+    Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} {what}."))
 }

@@ -13,7 +13,8 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Pos, Positioned, ServerError, Value as ConstValue};
 use async_graphql_value::{Number, Value};
 
-use super::violation::{Rule, violation};
+use super::violation::violation;
+use crate::graphql::rule::Rule;
 
 /// Converts the operations and fragments of a document. Refuses two definitions with the same name, because
 /// async-graphql's type cannot hold them.
@@ -209,6 +210,7 @@ pub(super) fn constant(node: &ast::Value) -> ConstValue {
     value(node).into_const_with(|_| Ok::<_, std::convert::Infallible>(ConstValue::Null)).unwrap_or_default()
 }
 
+/// Converts a value. A Float that is too large becomes null; the validation refuses it.
 fn value(node: &ast::Value) -> Value {
     match node {
         ast::Value::Null => Value::Null,
@@ -216,8 +218,8 @@ fn value(node: &ast::Value) -> Value {
         ast::Value::Variable(name) => Value::Variable(Name::new(name.as_str())),
         ast::Value::String(text) => Value::String(text.clone()),
         ast::Value::Boolean(value) => Value::Boolean(*value),
-        ast::Value::Int(int) => number(int.as_str()),
-        ast::Value::Float(float) => number(float.as_str()),
+        ast::Value::Int(int) => integer(int.as_str()),
+        ast::Value::Float(float) => float.as_str().parse::<Number>().map_or(Value::Null, Value::Number),
         ast::Value::List(items) => Value::List(items.iter().map(|item| value(item)).collect()),
         ast::Value::Object(members) => {
             Value::Object(members.iter().map(|(name, of)| (Name::new(name.as_str()), value(of))).collect())
@@ -225,7 +227,7 @@ fn value(node: &ast::Value) -> Value {
     }
 }
 
-/// Converts a number. The validation refuses a number that is too large for a float, and no argument accepts null.
-fn number(text: &str) -> Value {
-    text.parse::<Number>().map_or(Value::Null, Value::Number)
+/// Converts an integer. Only an ID can be larger than 64 bits, and a string has the same meaning there.
+fn integer(text: &str) -> Value {
+    text.parse::<i64>().map_or_else(|_| Value::String(text.to_owned()), |integer| Value::Number(integer.into()))
 }

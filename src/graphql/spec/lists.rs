@@ -9,7 +9,8 @@ use apollo_compiler::executable::{Field, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name, Node};
 use async_graphql::{Pos, ServerError};
 
-use super::violation::{Rule, violation};
+use super::violation::violation;
+use crate::graphql::rule::Rule;
 
 /// Returns the errors of fields with the same response key and parent whose arguments have lists of different lengths.
 /// Visits at most as many fields as the cost of the document counts.

@@ -3,6 +3,7 @@
 
 mod convert;
 mod lists;
+mod omissions;
 mod subscriptions;
 mod values;
 mod variables;
@@ -15,8 +16,8 @@ use apollo_compiler::{ExecutableDocument as Checked, Schema as Types};
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use async_graphql::{ServerError, Variables};
 
+pub use omissions::omit_arguments;
 pub use subscriptions::merge_root_fields;
-pub use variables::omit_arguments;
 
 /// Maximum number of errors of one document or of its variables in a response.
 const MAX_ERRORS: usize = 100;
@@ -29,20 +30,20 @@ pub struct Spec {
     types: Valid<Types>,
     /// Maximum levels of nesting in a document, for the parser, which recurses.
     max_nesting: usize,
-    /// Whether errors suggest similar names.
-    suggests: bool,
+    /// Whether introspection is allowed. Otherwise errors do not name parts of the schema that the client has not named.
+    introspection: bool,
 }
 
 /// A document whose syntax is correct.
 pub struct Syntax(Document);
 
 impl Spec {
-    pub fn new(sdl: &str, max_nesting: usize, suggests: bool) -> Self {
+    pub fn new(sdl: &str, max_nesting: usize, introspection: bool) -> Self {
         let types = match Types::parse_and_validate(sdl, "schema.graphql") {
             Ok(types) => types,
             Err(invalid) => unreachable!("the SDL that async-graphql writes is valid: {}", invalid.errors),
         };
-        Self { types, max_nesting, suggests }
+        Self { types, max_nesting, introspection }
     }
 
     /// Parses a document. The first syntax error is returned as one sentence with its line and column.
@@ -59,7 +60,7 @@ impl Spec {
         let (checked, mut errors) = match ast.to_executable_validate(&self.types) {
             Ok(checked) => (checked.into_inner(), Vec::new()),
             Err(invalid) => {
-                let found = violation::all(&invalid.errors, self.suggests.then_some(&*self.types));
+                let found = violation::all(&invalid.errors, self.introspection.then_some(&*self.types));
                 (invalid.partial, found)
             }
         };
@@ -72,7 +73,7 @@ impl Spec {
 
     /// Returns the errors of the rules that apollo-compiler lacks or judges differently.
     fn further_errors(&self, document: &Checked) -> Vec<ServerError> {
-        let mut errors = values::errors(&self.types, document);
+        let mut errors = values::errors(&self.types, document, self.introspection);
         errors.extend(subscriptions::errors(document));
         errors.extend(lists::errors(document));
         errors
@@ -80,6 +81,6 @@ impl Spec {
 
     /// Returns the values of the variables that the operation declares (CoerceVariableValues, section 6.1.2).
     pub fn coerce(&self, operation: &OperationDefinition, given: &Variables) -> Result<Variables, Vec<ServerError>> {
-        variables::coerce(&self.types, operation, given)
+        variables::coerce(&self.types, self.introspection, operation, given)
     }
 }

@@ -8,7 +8,8 @@ use apollo_compiler::{ExecutableDocument, Name};
 use async_graphql::parser::types as tree;
 use async_graphql::{Positioned, ServerError};
 
-use super::violation::{Rule, violation};
+use super::violation::violation;
+use crate::graphql::rule::Rule;
 
 /// Returns the errors of the rule SingleFieldSubscriptions. apollo-compiler refuses every `@skip` and `@include` at the
 /// root. graphql-js, like this function, refuses only those that depend on a variable.

@@ -1,22 +1,24 @@
 //! The rules of values that apollo-compiler lacks: input objects with exactly one field, fields that are given twice,
-//! dates, and variables with the default null where null is not allowed.
+//! dates, and variables with the default null where null is not allowed. Also the rule that forbids introspection.
 
 use std::collections::HashSet;
 
 use apollo_compiler::ast::{self, Value};
-use apollo_compiler::executable::{Operation, Selection, SelectionSet};
+use apollo_compiler::executable::{Field, Operation, Selection, SelectionSet};
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{ExecutableDocument, Name, Node, Schema as Types};
 use async_graphql::{Pos, ScalarType as _, ServerError};
 
 use super::MAX_ERRORS;
-use super::violation::{Rule, violation};
+use super::violation::violation;
+use crate::graphql::rule::Rule;
 use crate::graphql::scalars::DateTime;
 
-pub(super) fn errors(types: &Types, document: &ExecutableDocument) -> Vec<ServerError> {
+pub(super) fn errors(types: &Types, document: &ExecutableDocument, introspection: bool) -> Vec<ServerError> {
     let mut errors = Vec::new();
     for operation in document.operations.iter() {
-        let mut walk = Walk { types, document, operation, fragments: HashSet::new(), errors: &mut errors };
+        let mut walk =
+            Walk { introspection, types, document, operation, fragments: HashSet::new(), errors: &mut errors };
         for variable in &operation.variables {
             if let Some(default) = &variable.default_value {
                 walk.value(default, &variable.ty, Place { has_default: false, is_one_of: false });
@@ -30,6 +32,7 @@ pub(super) fn errors(types: &Types, document: &ExecutableDocument) -> Vec<Server
 }
 
 struct Walk<'a> {
+    introspection: bool,
     types: &'a Types,
     document: &'a ExecutableDocument,
     operation: &'a Operation,
@@ -48,11 +51,19 @@ struct Place {
 }
 
 impl<'a> Walk<'a> {
-    fn error(&mut self, rule: Rule, message: String, value: &Node<Value>) {
+    fn error<T>(&mut self, rule: Rule, message: String, node: &Node<T>) {
         if self.errors.len() < MAX_ERRORS {
-            let range = value.line_column_range(&self.document.sources);
+            let range = node.line_column_range(&self.document.sources);
             let pos = range.map(|range| Pos { line: range.start.line, column: range.start.column });
             self.errors.push(violation(rule, message, pos));
+        }
+    }
+
+    /// Checks that a field does not describe the schema, if the server allows no introspection.
+    fn introspection(&mut self, field: &Node<Field>) {
+        if !self.introspection && matches!(field.name.as_str(), "__schema" | "__type") {
+            let message = format!("This server does not allow introspection, so it has no field `{}`.", field.name);
+            self.error(Rule::NoSchemaIntrospection, message, field);
         }
     }
 
@@ -60,6 +71,7 @@ impl<'a> Walk<'a> {
         for selection in &set.selections {
             match selection {
                 Selection::Field(field) => {
+                    self.introspection(field);
                     self.arguments(&field.arguments, &field.definition.arguments);
                     self.directives(&field.directives);
                     self.selections(&field.selection_set);
@@ -133,7 +145,7 @@ impl<'a> Walk<'a> {
             return;
         }
         let has_value = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
-        if place.is_one_of || ty.is_non_null() && !has_value && !place.has_default {
+        if (place.is_one_of || ty.is_non_null()) && !has_value && !place.has_default {
             let message = format!(
                 "The variable `${name}` of the type {} can be null, and the value here must not be null.",
                 definition.ty

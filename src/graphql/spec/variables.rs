@@ -1,33 +1,33 @@
 //! The values of variables: CoerceVariableValues, section 6.1.2 of the specification.
 
-use std::collections::HashSet;
+use std::fmt;
 
 use apollo_compiler::Schema as Types;
 use apollo_compiler::ast;
-use apollo_compiler::schema::{ExtendedType, InputObjectType};
+use apollo_compiler::schema::{EnumType, ExtendedType, InputObjectType};
 use async_graphql::indexmap::IndexMap;
-use async_graphql::parser::types::{
-    BaseType, Directive, DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet, Type,
-};
+use async_graphql::parser::types::{BaseType, OperationDefinition, Type};
 use async_graphql::{Name, Pos, Positioned, ScalarType as _, ServerError, Value, Variables};
-use async_graphql_value::Value as Literal;
+use async_graphql_value::Number;
 
 use super::MAX_ERRORS;
 use super::convert::constant;
-use super::violation::{Rule, violation};
+use super::violation::violation;
+use crate::graphql::rule::Rule;
 use crate::graphql::scalars::DateTime;
 
 /// Maximum characters of a wrong value in an error.
 const MAX_SHOWN: usize = 60;
 
 /// Returns the coerced values of the declared variables. A variable that is left out gets its default, and remains left
-/// out if it has none.
+/// out if it has none. If `names_schema` is false, errors do not list values and fields of the schema.
 pub(super) fn coerce(
     types: &Types,
+    names_schema: bool,
     operation: &OperationDefinition,
     given: &Variables,
 ) -> Result<Variables, Vec<ServerError>> {
-    let mut coercion = Coercion { types, errors: Vec::new(), pos: Pos::default() };
+    let mut coercion = Coercion { types, names_schema, errors: Vec::new(), pos: Pos::default() };
     let mut coerced = IndexMap::new();
     for Positioned { node: definition, pos } in &operation.variable_definitions {
         coercion.pos = *pos;
@@ -37,15 +37,32 @@ pub(super) fn coerce(
             (None, Some(default)) => &default.node,
             (None, None) if kind.nullable => continue,
             (None, None) => {
-                coercion.refuse(format!("The variable `${name}` of the type {kind} is missing."));
+                coercion.refuse(format_args!("The variable `${name}` of the type {kind} is missing."));
                 continue;
             }
         };
-        if let Some(value) = coercion.value(value, &Expected::of(kind), &format!("${name}")) {
+        if let Some(value) = coercion.value(value, &Expected::of(kind), &Path::Variable(name)) {
             coerced.insert(name.clone(), value);
         }
     }
     if coercion.errors.is_empty() { Ok(Variables::from_value(Value::Object(coerced))) } else { Err(coercion.errors) }
+}
+
+/// The place of a value in the variables, such as `$input.participantIds.3`.
+enum Path<'a> {
+    Variable(&'a str),
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, index) => write!(f, "{parent}.{index}"),
+        }
+    }
 }
 
 /// The type of a value, of which a variable definition and an input field have different representations.
@@ -81,57 +98,68 @@ impl<'a> Expected<'a> {
 
 struct Coercion<'a> {
     types: &'a Types,
+    names_schema: bool,
     errors: Vec<ServerError>,
     /// Position of the variable's definition.
     pos: Pos,
 }
 
 impl Coercion<'_> {
-    fn refuse(&mut self, message: String) {
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push(violation(Rule::VariableValues, message, Some(self.pos)));
+    const fn has_enough_errors(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS
+    }
+
+    fn refuse(&mut self, message: fmt::Arguments<'_>) {
+        if !self.has_enough_errors() {
+            self.errors.push(violation(Rule::VariableValues, message.to_string(), Some(self.pos)));
         }
     }
 
     /// Refuses a value, and says what is allowed.
-    fn wrong(&mut self, path: &str, value: &Value, allowed: &str) -> Option<Value> {
-        self.refuse(format!("The variable `{path}` is {}, but it must be {allowed}.", shown(value)));
+    fn wrong(&mut self, path: &Path<'_>, value: &Value, allowed: impl fmt::Display) -> Option<Value> {
+        if !self.has_enough_errors() {
+            self.refuse(format_args!("The variable `{path}` is {}, but it must be {allowed}.", shown(value)));
+        }
         None
     }
 
     /// Returns the coerced value. None if the value is wrong; the error is then added.
-    fn value(&mut self, value: &Value, expected: &Expected<'_>, path: &str) -> Option<Value> {
+    fn value(&mut self, value: &Value, expected: &Expected<'_>, path: &Path<'_>) -> Option<Value> {
         if *value == Value::Null {
             return if expected.is_nullable() { Some(Value::Null) } else { self.wrong(path, value, "not null") };
         }
         match (expected, value) {
-            (Expected::List { of, .. }, Value::List(items)) => {
-                let items: Vec<_> = items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| self.value(item, of, &format!("{path}.{index}")))
-                    .collect();
-                items.into_iter().collect::<Option<_>>().map(Value::List)
-            }
+            (Expected::List { of, .. }, Value::List(items)) => self.list(items, of, path),
             (Expected::List { of, .. }, value) => Some(Value::List(vec![self.value(value, of, path)?])),
             (Expected::Named { name, .. }, value) => self.named(value, name, path),
         }
     }
 
-    fn named(&mut self, value: &Value, name: &str, path: &str) -> Option<Value> {
+    fn list(&mut self, items: &[Value], of: &Expected<'_>, path: &Path<'_>) -> Option<Value> {
+        let before = self.errors.len();
+        let mut coerced = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if self.has_enough_errors() {
+                return None;
+            }
+            coerced.extend(self.value(item, of, &Path::Item(path, index)));
+        }
+        (self.errors.len() == before).then_some(Value::List(coerced))
+    }
+
+    fn named(&mut self, value: &Value, name: &str, path: &Path<'_>) -> Option<Value> {
         match (name, value) {
-            ("String", Value::String(_)) | ("ID", Value::String(_)) | ("Boolean", Value::Boolean(_)) => {
+            ("String" | "ID", Value::String(_)) | ("Boolean", Value::Boolean(_)) | ("Float", Value::Number(_)) => {
                 Some(value.clone())
             }
-            ("Int", Value::Number(number)) => match integer(number) {
-                Some(number) if i32::try_from(number).is_ok() => Some(number.into()),
-                _ => self.wrong(path, value, INT),
+            ("Int", Value::Number(number)) => match int(number) {
+                Some(int) => Some(int.into()),
+                None => self.wrong(path, value, INT),
             },
-            ("ID", Value::Number(number)) => match integer(number) {
-                Some(number) => Some(Value::String(number.to_string())),
+            ("ID", Value::Number(number)) => match id(number) {
+                Some(id) => Some(Value::String(id)),
                 None => self.wrong(path, value, ID),
             },
-            ("Float", Value::Number(_)) => Some(value.clone()),
             ("String", _) => self.wrong(path, value, "a string"),
             ("ID", _) => self.wrong(path, value, ID),
             ("Boolean", _) => self.wrong(path, value, "true or false"),
@@ -139,56 +167,67 @@ impl Coercion<'_> {
             ("Float", _) => self.wrong(path, value, "a number"),
             ("DateTime", _) if DateTime::parse(value.clone()).is_ok() => Some(value.clone()),
             ("DateTime", _) => self.wrong(path, value, "a date and time of RFC 3339, such as \"2026-11-20T09:30:00Z\""),
-            _ => match self.types.types.get(name) {
-                Some(ExtendedType::Enum(known)) => {
-                    let (Value::String(_) | Value::Enum(_)) = value else {
-                        return self.wrong(path, value, &one_of(known.values.keys()));
-                    };
-                    let text = if let Value::Enum(name) = value { name.as_str() } else { text(value) };
-                    if known.values.contains_key(text) {
-                        return Some(Value::String(text.to_owned()));
-                    }
-                    self.wrong(path, value, &one_of(known.values.keys()))
-                }
-                Some(ExtendedType::InputObject(object)) => match value {
-                    Value::Object(members) => self.object(members, object, path),
-                    _ => self.wrong(path, value, &format!("an object of the type {name}")),
-                },
-                _ => Some(value.clone()),
+            _ => match (self.types.types.get(name), value) {
+                (Some(ExtendedType::Enum(known)), _) => self.enum_value(value, known, path),
+                (Some(ExtendedType::InputObject(object)), Value::Object(members)) => self.object(members, object, path),
+                _ => self.wrong(path, value, format_args!("an object of the type {name}")),
             },
         }
     }
 
-    fn object(&mut self, members: &IndexMap<Name, Value>, object: &InputObjectType, path: &str) -> Option<Value> {
+    /// The value is an enum value only in the default of a variable. JSON has strings.
+    fn enum_value(&mut self, value: &Value, known: &EnumType, path: &Path<'_>) -> Option<Value> {
+        let name = match value {
+            Value::String(text) => text.as_str(),
+            Value::Enum(name) => name.as_str(),
+            _ => "",
+        };
+        if known.values.contains_key(name) {
+            return Some(Value::String(name.to_owned()));
+        }
+        if self.names_schema {
+            self.wrong(path, value, OneOf(known.values.keys()))
+        } else {
+            self.wrong(path, value, format_args!("a value of the type {}", known.name))
+        }
+    }
+
+    fn object(&mut self, members: &IndexMap<Name, Value>, object: &InputObjectType, path: &Path<'_>) -> Option<Value> {
         let before = self.errors.len();
-        for name in members.keys() {
-            if !object.fields.contains_key(name.as_str()) {
-                let fields = one_of(object.fields.keys());
-                self.refuse(format!("The variable `{path}` has an unknown field `{name}`. Its fields are {fields}."));
+        for name in members.keys().map(Name::as_str).filter(|name| !object.fields.contains_key(*name)) {
+            if self.names_schema {
+                let fields = OneOf(object.fields.keys());
+                self.refuse(format_args!(
+                    "The variable `{path}` has an unknown field `{name:.MAX_SHOWN$}`. A field must be {fields}."
+                ));
+            } else {
+                self.refuse(format_args!("The variable `{path}` has an unknown field `{name:.MAX_SHOWN$}`."));
             }
         }
         let mut coerced = IndexMap::new();
         for (name, field) in &object.fields {
-            let (expected, path) = (Expected::of_field(&field.ty), format!("{path}.{name}"));
-            match (members.get(name.as_str()), &field.default_value) {
-                (Some(value), _) => {
-                    if let Some(value) = self.value(value, &expected, &path) {
-                        coerced.insert(Name::new(name.as_str()), value);
-                    }
+            let (expected, path) = (Expected::of_field(&field.ty), Path::Field(path, name));
+            let value = match (members.get(name.as_str()), &field.default_value) {
+                (Some(value), _) => self.value(value, &expected, &path),
+                (None, Some(default)) => self.value(&constant(default), &expected, &path),
+                (None, None) if expected.is_nullable() => None,
+                (None, None) => {
+                    self.refuse(format_args!("The variable `{path}` of the type {} is missing.", field.ty));
+                    None
                 }
-                (None, Some(default)) => {
-                    if let Some(value) = self.value(&constant(default), &expected, &path) {
-                        coerced.insert(Name::new(name.as_str()), value);
-                    }
-                }
-                (None, None) if expected.is_nullable() => {}
-                (None, None) => self.refuse(format!("The variable `{path}` of the type {} is missing.", field.ty)),
-            }
+            };
+            coerced.extend(value.map(|value| (Name::new(name.as_str()), value)));
         }
         let is_one_of = object.directives.iter().any(|directive| directive.name == "oneOf");
         if is_one_of && (members.len() != 1 || members.values().any(|value| *value == Value::Null)) {
-            let fields = one_of(object.fields.keys());
-            self.refuse(format!("The variable `{path}` must have exactly one field that is not null, {fields}."));
+            if self.names_schema {
+                let fields = OneOf(object.fields.keys());
+                self.refuse(format_args!(
+                    "The variable `{path}` must have exactly one field that is not null: {fields}."
+                ));
+            } else {
+                self.refuse(format_args!("The variable `{path}` must have exactly one field that is not null."));
+            }
         }
         (self.errors.len() == before).then_some(Value::Object(coerced))
     }
@@ -197,19 +236,42 @@ impl Coercion<'_> {
 const INT: &str = "an integer from -2147483648 to 2147483647";
 const ID: &str = "a string or an integer";
 
-/// Returns an integer, which JSON may write with a fraction of zero, such as 1.0.
-fn integer(number: &async_graphql_value::Number) -> Option<i64> {
+/// Returns the value of an Int, which JSON may write with a fraction of zero, such as 1.0.
+fn int(number: &Number) -> Option<i32> {
     #[expect(clippy::cast_possible_truncation, reason = "the number has no fraction and is in the range")]
-    let whole = |float: f64| (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_991.0).then_some(float as i64);
-    number.as_i64().or_else(|| whole(number.as_f64()?))
+    let whole = |float: f64| (float.fract() == 0.0 && float.abs() <= f64::from(i32::MAX) + 1.0).then_some(float as i64);
+    let integer = number.as_i64().or_else(|| whole(number.as_f64()?))?;
+    i32::try_from(integer).ok()
 }
 
-const fn text(value: &Value) -> &str {
-    if let Value::String(text) = value { text.as_str() } else { "" }
+/// Returns the text of an ID that is given as an integer. Numbers that are too large for 64 bits have the text that
+/// JavaScript gives them.
+fn id(number: &Number) -> Option<String> {
+    /// From this number on, JavaScript writes an exponent.
+    const EXPONENT: f64 = 1e21;
+    if let Some(integer) = number.as_i64() {
+        return Some(integer.to_string());
+    }
+    if let Some(integer) = number.as_u64() {
+        return Some(integer.to_string());
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    // Zero is added because the text of -0 is 0.
+    Some(if float.abs() < EXPONENT { (float + 0.0).to_string() } else { format!("{float:e}").replace('e', "e+") })
 }
 
-fn one_of<'a>(names: impl Iterator<Item = &'a ast::NamedType>) -> String {
-    format!("one of {}", names.map(|name| name.as_str()).collect::<Vec<_>>().join(", "))
+/// A list of names in an error.
+struct OneOf<I>(I);
+
+impl<I: Iterator<Item = T> + Clone, T: fmt::Display> fmt::Display for OneOf<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one of ")?;
+        for (index, name) in self.0.clone().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Returns a value as JSON, shortened.
@@ -220,66 +282,4 @@ fn shown(value: &Value) -> String {
         text.push('…');
     }
     text
-}
-
-/// Removes the arguments and input fields whose value is a variable that is left out and has no default, so that their
-/// own defaults apply (CoerceArgumentValues, section 6.4.1). async-graphql would pass null. Returns None if there are
-/// none. `variables` are coerced.
-pub fn omit_arguments(
-    document: &ExecutableDocument,
-    operation: &OperationDefinition,
-    variables: &Variables,
-) -> Option<ExecutableDocument> {
-    let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
-    let absent: HashSet<_> = declared.filter(|name| !variables.contains_key(*name)).cloned().collect();
-    if absent.is_empty() {
-        return None;
-    }
-    let mut document = document.clone();
-    match &mut document.operations {
-        DocumentOperations::Single(operation) => omit_in_set(&mut operation.node.selection_set.node, &absent),
-        DocumentOperations::Multiple(operations) => {
-            operations.values_mut().for_each(|one| omit_in_set(&mut one.node.selection_set.node, &absent));
-        }
-    }
-    document.fragments.values_mut().for_each(|one| omit_in_set(&mut one.node.selection_set.node, &absent));
-    Some(document)
-}
-
-fn omit_in_set(set: &mut SelectionSet, absent: &HashSet<Name>) {
-    for item in &mut set.items {
-        omit_in_directives(item.node.directives_mut(), absent);
-        match &mut item.node {
-            Selection::Field(field) => {
-                omit_in_arguments(&mut field.node.arguments, absent);
-                omit_in_set(&mut field.node.selection_set.node, absent);
-            }
-            Selection::InlineFragment(fragment) => omit_in_set(&mut fragment.node.selection_set.node, absent),
-            Selection::FragmentSpread(_) => {}
-        }
-    }
-}
-
-fn omit_in_directives(directives: &mut [Positioned<Directive>], absent: &HashSet<Name>) {
-    directives.iter_mut().for_each(|directive| omit_in_arguments(&mut directive.node.arguments, absent));
-}
-
-fn omit_in_arguments(arguments: &mut Vec<(Positioned<Name>, Positioned<Literal>)>, absent: &HashSet<Name>) {
-    arguments.retain(|(_, value)| !is_absent(&value.node, absent));
-    arguments.iter_mut().for_each(|(_, value)| omit_in_value(&mut value.node, absent));
-}
-
-fn omit_in_value(value: &mut Literal, absent: &HashSet<Name>) {
-    match value {
-        Literal::List(items) => items.iter_mut().for_each(|item| omit_in_value(item, absent)),
-        Literal::Object(members) => {
-            members.retain(|_, member| !is_absent(member, absent));
-            members.values_mut().for_each(|member| omit_in_value(member, absent));
-        }
-        _ => {}
-    }
-}
-
-fn is_absent(value: &Literal, absent: &HashSet<Name>) -> bool {
-    matches!(value, Literal::Variable(name) if absent.contains(name))
 }
