@@ -96,6 +96,29 @@ async fn each_violation_names_its_rule() {
         ("{ user(by: {}) { id } }", "ValuesOfCorrectType"),
         ("query ($v: ID) { user(by: {id: $v}) { id } }", "VariablesInAllowedPosition"),
         ("query ($v: Boolean = null) { viewer { id @skip(if: $v) } }", "VariablesInAllowedPosition"),
+        ("{ viewer { ...A } } fragment A on Viewer { ...B } fragment B on Viewer { ...A }", "NoFragmentCycles"),
+        ("query A { viewer { id } } query B { viewer { id } }", "KnownOperationNames"),
+        ("query A { viewer { id } } { viewer { id } }", "LoneAnonymousOperation"),
+        ("{ viewer { user { id: username id } } }", "OverlappingFieldsCanBeMerged"),
+        (
+            "{ node(id: \"1\") { ... on User { n: username } ... on Conversation { n: kind } } }",
+            "OverlappingFieldsCanBeMerged",
+        ),
+        ("{ user(by: {id: \"1\", id: \"1\"}) { id } }", "UniqueInputFieldNames"),
+        ("{ user(by: {id: null}) { id } }", "ValuesOfCorrectType"),
+        ("{ user(by: {name: \"x\"}) { id } }", "ValuesOfCorrectType"),
+        ("{ node(id: \"1\", id: \"1\") { id } }", "UniqueArgumentNames"),
+        ("{ node(id: \"1\", nope: 1) { id } }", "KnownArgumentNames"),
+        ("{ ...A } fragment A on Int { id }", "FragmentsOnCompositeTypes"),
+        ("{ ...A } fragment A on Nope { id }", "KnownTypeNames"),
+        ("{ viewer { ... on User { id } } }", "PossibleFragmentSpreads"),
+        ("{ viewer { id } } fragment A on Viewer { id }", "NoUnusedFragments"),
+        ("query ($v: ID!, $v: ID!) { node(id: $v) { id } }", "UniqueVariableNames"),
+        ("query ($v: Viewer) { node(id: $v) { id } }", "VariablesAreInputTypes"),
+        ("{ viewer { id @skip(if: true) @skip(if: true) } }", "UniqueDirectivesPerLocation"),
+        ("{ viewer { id } } type T { id: ID }", "ExecutableDefinitions"),
+        ("subscription ($v: Boolean!) { inbox @skip(if: $v) { __typename } }", "SingleFieldSubscriptions"),
+        ("subscription { __typename }", "SingleFieldSubscriptions"),
         ("{ nope }", "FieldsOnCorrectType"),
         ("{ viewer }", "ScalarLeafs"),
         ("{ viewer { id { x } } }", "ScalarLeafs"),
@@ -110,6 +133,48 @@ async fn each_violation_names_its_rule() {
         let answer = node.call(None, query, json!({})).await;
         assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED", "{query}: {:#}", answer.body);
         assert!(rules(&answer).contains(&rule), "{query}: {:#}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_introspection_tells_nothing_of_its_schema() {
+    let node = Node::build().flag("--introspection=false").start_alone().await;
+    for (query, variables, rule) in [
+        ("{ __schema { types { name } } }", json!({}), "NoSchemaIntrospection"),
+        ("{ ...F } fragment F on Query { __type(name: \"User\") { name } }", json!({}), "NoSchemaIntrospection"),
+        ("query ($by: UserBy!) { user(by: $by) { id } }", json!({"by": {}}), "VariableValues"),
+        ("query ($by: UserBy!) { user(by: $by) { id } }", json!({"by": {"nope": 1}}), "VariableValues"),
+        ("query ($by: UserBy!) { user(by: $by) { id } }", json!({"by": 1}), "VariableValues"),
+        (
+            "query ($d: ContactRequestDirection) { viewer { contactRequests(direction: $d) { nodes { id } } } }",
+            json!({"d": "NOPE"}),
+            "VariableValues",
+        ),
+    ] {
+        let answer = node.call(None, query, variables).await;
+        assert_eq!(rules(&answer)[0], rule, "{query}: {:#}", answer.body);
+        let text = answer.body.to_string();
+        assert!(!text.contains("username") && !text.contains("INCOMING"), "{text}");
+    }
+    node.call(None, "{ __typename }", json!({})).await.data();
+}
+
+/// Each document is small, and would take long if the server validated it before it counts its cost.
+#[tokio::test]
+async fn documents_that_are_costly_to_validate_are_refused() {
+    let node = Node::start().await;
+    let joined = |count: usize, piece: &dyn Fn(usize) -> String| (0..count).map(piece).collect::<Vec<_>>().concat();
+    let spreads = joined(100, &|i| format!("...F{i} "));
+    let fragments = joined(100, &|i| format!("fragment F{i} on Query {{ serverInfo {{ version }} }} "));
+    let operations = joined(500, &|i| format!("query Q{i} {{ ...All }} "));
+    let long = "x".repeat(200_000);
+    let conflicts = joined(500, &|i| format!("node(id: \"{i}\") {{ id }} "));
+    for query in [
+        format!("{operations} fragment All on Query {{ {spreads} }} {fragments}"),
+        format!("{{ node(id: \"{long}\") {{ id }} {conflicts} }}"),
+    ] {
+        let answer = node.call(None, &query, json!({})).await;
+        assert_eq!(answer.code(), "OPERATION_TOO_COMPLEX", "{:.300}", answer.body.to_string());
     }
 }
 
@@ -161,12 +226,21 @@ async fn an_operation_that_cannot_be_decoded_ends_alone() {
         r#"{"query":"{ viewer { id } }","variables":"{}"}"#,
         r#"{"query":1}"#,
         "{}",
+        "[]",
+        "null",
+        &"[".repeat(200),
     ] {
-        socket.send_text(&format!(r#"{{"type":"subscribe","id":"wrong","payload":{payload}}}"#)).await;
+        let closing = "]".repeat(payload.matches('[').count() - payload.matches(']').count());
+        socket.send_text(&format!(r#"{{"type":"subscribe","id":"wrong","payload":{payload}{closing}}}"#)).await;
         let error = socket.receive_of("wrong").await;
         assert_eq!(error["type"], "error", "{payload}: {error}");
         assert_eq!(error["payload"][0]["extensions"]["code"], "GRAPHQL_PARSE_FAILED", "{payload}: {error}");
     }
+    // Variables that are only wrong in a large message, which another thread reads.
+    let padding = "x".repeat(20_000);
+    let payload = format!(r#"{{"query":"{{ viewer {{ id }} }}","variables":{{"a":"{padding}\ud83d"}}}}"#);
+    socket.send_text(&format!(r#"{{"type":"subscribe","id":"large","payload":{payload}}}"#)).await;
+    assert_eq!(socket.receive_of("large").await["type"], "error");
     socket.subscribe("next", "{ viewer { id } }", json!({})).await;
     assert_eq!(socket.receive_of("next").await["type"], "next");
 }

@@ -28,7 +28,7 @@ const STRINGS = [
   '"""\t"""',
 ];
 const BAD_STRINGS = ['"\\ud83d"', '"\\u{110000}"', '"\\u12"', '"\\x"', '"a\nb"', '"open', '"""open', '"\\u{}"', '"\\ude00\\ud83d"', '"\u0007"'];
-const DATES = ['"2026-01-01T00:00:00Z"', '"2026-01-01T00:00:00.5+02:00"', '"2026-01-01"', '"soon"', '""'];
+const DATES = ['"2026-01-01T00:00:00Z"', '"2026-01-01T00:00:00.5+02:00"', '"2026-01-01 00:00:00z"', '"2026-02-30T00:00:00Z"', '"2026-01-01"', '"soon"', '""'];
 const TYPES = ['Int', 'String', 'ID', 'Boolean', 'Float', 'DateTime'];
 
 /** Returns numbers from 0 to 1 (mulberry32). */
@@ -241,7 +241,7 @@ export class Generator {
       case 'ID':
         return this.pick(['"a"', '1', '"""b"""', ...STRINGS]);
       case 'DateTime':
-        return this.pick(this.mistake(5) ? DATES : DATES.slice(0, 2));
+        return this.pick(this.mistake(5) ? DATES : DATES.slice(0, 3));
       default:
         return this.pick(STRINGS);
     }
