@@ -76,8 +76,8 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         limiter: Limiter::local(&config.rates),
     };
     let app = App::open(&config, &url, cluster, Clock::system(), Random::system(), stop).await?;
-    // This schema has no validation extension, because async-graphql would call the extension for every field.
-    let schema = Schemas::new(&app, &config.operations).not_validating().clone();
+    // This schema executes documents without validating them, as it does in the server.
+    let schema = Schemas::new(&app, &config.operations).executable().clone();
     let stock = Stock { schema: Loading { schema, loaders: StreamLoaders::new(app.clone()) }, app };
     let router = Router::new().route("/graphql", get(subscribe).post(execute)).with_state(stock);
     let listener = TcpListener::bind(config.places.listen_addr).await?;
