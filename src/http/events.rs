@@ -75,10 +75,13 @@ pub(super) async fn respond(
     let (sender, chunks) = mpsc::channel(1);
     tokio::spawn(connection.run(sender));
     let chunks = ReceiverStream::new(chunks).map(Ok::<_, Infallible>);
-    // nginx buffers a response unless this header forbids it.
-    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store"), unbuffered];
-    Ok((headers, HttpBody::from_stream(chunks)).into_response())
+    Ok(format.response(HttpBody::from_stream(chunks)))
+}
+
+/// Returns the response for an operation that was refused before its execution: a stream whose only event has the
+/// errors.
+pub(super) fn refused(format: StreamFormat, body: &Body) -> Response {
+    format.response([format.beginning(), &format.next(&body.to_json()), format.end()].concat().into())
 }
 
 struct Connection {
@@ -165,6 +168,13 @@ impl StreamFormat {
             Self::Events => "text/event-stream; charset=utf-8",
             Self::Multipart => "multipart/mixed; boundary=\"graphql\"; subscriptionSpec=1.0",
         }
+    }
+
+    fn response(self, body: HttpBody) -> Response {
+        // nginx buffers a response unless this header forbids it.
+        let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
+        let headers = [(header::CONTENT_TYPE, self.content_type()), (header::CACHE_CONTROL, "no-store"), unbuffered];
+        (headers, body).into_response()
     }
 
     /// Returns the first chunk. It is sent at once, so that the client and all proxies see that the stream is open.

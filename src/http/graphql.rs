@@ -68,7 +68,7 @@ pub(super) async fn get_or_upgrade(
                 }
                 response
             }
-            Err(body) => media.answer_refused(body),
+            Err(body) => accept.answer_refused(body),
         },
     };
     if !response.headers().contains_key(header::CACHE_CONTROL) {
@@ -145,7 +145,7 @@ pub(super) async fn post(
     match requested {
         Ok(Requested::One(operation)) => match operation.parse(&server, network).await {
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
-            Err(body) => media.answer_refused(body),
+            Err(body) => accept.answer_refused(body),
         },
         // A list of operations cannot get a stream as its response.
         Ok(Requested::Batch(_)) if accept.media.is_none() => not_acceptable(),
@@ -279,6 +279,15 @@ async fn run_in_batch(server: &Server, parsed: Result<Parsed, Body>, caller: Cal
 impl Accept {
     fn is_none(&self) -> bool {
         self.media.is_none() && self.stream.is_none()
+    }
+
+    /// Returns the response for an operation that was refused before its execution. A client that accepts only streams
+    /// gets the errors of an invalid document in a stream, as PROTOCOL.md of graphql-sse says.
+    fn answer_refused(&self, body: Body) -> Response {
+        match (self.media, self.stream) {
+            (None, Some(stream)) if body.is_invalid() => events::refused(stream, &body),
+            _ => self.media_of_errors().answer_refused(body),
+        }
     }
 }
 

@@ -110,6 +110,13 @@ impl Body {
         waits.collect::<Option<Vec<_>>>()?.into_iter().max().filter(|_| nothing_done)
     }
 
+    /// Whether the document or its variables break a rule.
+    pub(super) fn is_invalid(&self) -> bool {
+        let invalid = Value::from(ErrorCode::GraphqlValidationFailed.as_str());
+        let code = |error: &ServerError| error.extensions.as_ref().and_then(|all| all.get("code")) == Some(&invalid);
+        self.errors.iter().any(code)
+    }
+
     /// Counts the errors in the metrics, by their codes.
     pub(super) fn counted(self, metrics: &Metrics) -> Self {
         for error in &self.errors {

@@ -28,7 +28,7 @@ pub(super) const SMALL_INPUT: usize = 16 * 1024;
 
 /// Maximum bytes of a new document that is parsed and validated on a thread of the runtime. Estimated time: a
 /// millisecond.
-pub(super) const SMALL_DOCUMENT: usize = 2 * 1024;
+pub(super) const SMALL_DOCUMENT: usize = 1024;
 
 /// Maximum number of fields, as OPERATION_MAX_COMPLEXITY counts them, of an operation that is executed on a thread of
 /// the runtime. Estimated time: a few milliseconds. A page of 50 messages with 15 fields each has about 800 fields. A

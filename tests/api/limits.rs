@@ -102,7 +102,7 @@ async fn operations_above_a_limit_are_rejected() {
     assert_eq!(ada.call(sized, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
     assert_eq!(ada.call(sized, json!({"n": 91})).await.code(), "OPERATION_TOO_COMPLEX");
     ada.query(sized, json!({"n": 80})).await;
-    let nodes = "query ($ids: [ID!]!) { nodes(ids: $ids) { id __typename ... on User { username } } }";
+    let nodes = "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on User { username displayName } } }";
     ada.query(nodes, json!({"ids": vec![&ada.id; 90]})).await;
     assert_eq!(ada.call(nodes, json!({"ids": vec![&ada.id; 130]})).await.code(), "OPERATION_TOO_COMPLEX");
 }

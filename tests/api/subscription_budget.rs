@@ -8,10 +8,9 @@ use crate::support::{Node, Socket, User, eventually};
 const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
     conversation { messages(last: 100) { nodes { id } } }
 } } } }";
-/// A subscription of similar cost that is executed separately for each subscriber, because it has two root fields.
+/// A subscription of similar cost that is executed separately for each subscriber, because it is not one to the log.
 const DEAR_ALONE: &str = "subscription {
-    inbox { ... on MessageAdded { message { conversation { messages(last: 100) { nodes { id } } } } } }
-    other: inbox { __typename }
+    callEvents { __typename ... on CallRinging { call { conversation { messages(last: 100) { nodes { id } } } } } }
 }";
 const CHEAP: &str = "subscription { messageAdded { message { id } } }";
 

@@ -41,8 +41,10 @@ pub(super) fn document(ast: &Document, text: &str) -> Result<ExecutableDocument,
                 let fragment = Positioned::new(converter.fragment(node, pos), pos);
                 add(&mut fragments, &node.name, fragment, Rule::UniqueFragmentNames)?;
             }
-            // The validation refuses all other definitions.
-            _ => {}
+            other => {
+                let message = "A document has only operations and fragments, and no definitions of types.";
+                return Err(violation(Rule::ExecutableDefinitions, message, Some(converter.pos(other.location()))));
+            }
         }
     }
     let operations = match anonymous {

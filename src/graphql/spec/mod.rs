@@ -9,10 +9,11 @@ mod values;
 mod variables;
 mod violation;
 
-use apollo_compiler::ast::Document;
+use apollo_compiler::ast::{DirectiveList, Document, FieldDefinition, Type};
 use apollo_compiler::parser::Parser;
+use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::Valid;
-use apollo_compiler::{ExecutableDocument as Checked, Schema as Types};
+use apollo_compiler::{ExecutableDocument as Checked, Schema as Types, name};
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use async_graphql::{ServerError, Variables};
 
@@ -34,12 +35,30 @@ pub struct Spec {
     introspection: bool,
 }
 
+/// Adds the field `isOneOf` of `__Type`, which apollo-compiler lacks.
+fn add_is_one_of(types: &mut Types) {
+    if let Some(ExtendedType::Object(object)) = types.types.get_mut("__Type") {
+        let field = FieldDefinition {
+            description: None,
+            name: name!("isOneOf"),
+            arguments: Vec::new(),
+            ty: Type::Named(name!("Boolean")),
+            directives: DirectiveList::default(),
+        };
+        object.make_mut().fields.insert(name!("isOneOf"), Component::new(field));
+    }
+}
+
 /// A document whose syntax is correct.
 pub struct Syntax(Document);
 
 impl Spec {
     pub fn new(sdl: &str, max_nesting: usize, introspection: bool) -> Self {
-        let types = match Types::parse_and_validate(sdl, "schema.graphql") {
+        let types = Types::parse(sdl, "schema.graphql").and_then(|mut types| {
+            add_is_one_of(&mut types);
+            types.validate()
+        });
+        let types = match types {
             Ok(types) => types,
             Err(invalid) => unreachable!("the SDL that async-graphql writes is valid: {}", invalid.errors),
         };
