@@ -205,6 +205,9 @@ pub struct Operations {
     /// Maximum number of aliases in a document with its fragments expanded
     #[arg(long, hide = true, default_value = "100")]
     pub operation_max_aliases: u64,
+    /// Maximum number of fragments in a document, counted once for each of its operations, because each operation is validated together with all fragments
+    #[arg(long, hide = true, default_value = "2000")]
+    pub operation_max_fragments: usize,
     /// Maximum number of directives in a document with its fragments expanded
     #[arg(long, hide = true, default_value = "100")]
     pub operation_max_directives: u64,

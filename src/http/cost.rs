@@ -78,9 +78,12 @@ impl Costs {
     /// few fragments that spread each other twice expand to exponentially many fields, and async-graphql would visit
     /// all of them. Here the cost of each fragment is computed once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<DocumentCost, Error> {
+        let limits = &self.limits;
+        if document.operations.iter().count() * document.fragments.len() > limits.operation_max_fragments {
+            return Err(too_much("fragments, counted once for each operation", limits.operation_max_fragments));
+        }
         let mut lists = Vec::new();
         let sum = self.sum(document, variables, &mut lists)?;
-        let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
             return Err(too_much("levels of nested fields", limits.operation_max_depth));
         }

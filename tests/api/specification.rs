@@ -169,7 +169,10 @@ async fn documents_that_are_costly_to_validate_are_refused() {
     let operations = joined(500, &|i| format!("query Q{i} {{ ...All }} "));
     let long = "x".repeat(200_000);
     let conflicts = joined(500, &|i| format!("node(id: \"{i}\") {{ id }} "));
+    let many = joined(200, &|i| format!("query Q{i} {{ ...F0 }} "));
+    let chain = joined(60, &|i| format!("fragment F{i} on Query {{ __typename ...F{} }} ", i + 1));
     for query in [
+        format!("{many} {chain} fragment F60 on Query {{ serverInfo {{ version }} }}"),
         format!("{operations} fragment All on Query {{ {spreads} }} {fragments}"),
         format!("{{ node(id: \"{long}\") {{ id }} {conflicts} }}"),
     ] {

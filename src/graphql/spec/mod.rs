@@ -86,6 +86,8 @@ impl Spec {
         if errors.is_empty() {
             errors.extend(self.further_errors(&checked));
         }
+        // Two fields can conflict in several ways.
+        errors.dedup_by(|one, other| one.locations == other.locations && one.extensions == other.extensions);
         errors.truncate(MAX_ERRORS);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
