@@ -190,7 +190,7 @@ pub struct Limits {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Operations")]
 pub struct Operations {
-    /// Maximum size of a document in bytes. A longer value can be sent as a variable
+    /// Maximum size of a document in bytes. Long values can be sent as variables
     #[arg(long, hide = true, default_value = "131072")]
     pub operation_max_bytes: usize,
     /// Maximum number of names, numbers, strings and punctuators in a document. The introspection query of explorers has about 400
@@ -205,7 +205,7 @@ pub struct Operations {
     /// Maximum number of aliases in a document with its fragments expanded
     #[arg(long, hide = true, default_value = "100")]
     pub operation_max_aliases: u64,
-    /// Maximum number of fragments in a document, counted once for each of its operations, because each operation is validated together with all fragments
+    /// Maximum product of the numbers of fragments and operations in a document, because all fragments are validated for each operation
     #[arg(long, hide = true, default_value = "2000")]
     pub operation_max_fragments: usize,
     /// Maximum number of directives in a document with its fragments expanded

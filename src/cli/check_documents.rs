@@ -1,4 +1,4 @@
-//! `parlance check-documents`: judges documents and variables as the server does, without a server.
+//! `parlance check-documents`: checks documents and variables as the server does, without a running server.
 
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 
@@ -9,10 +9,11 @@ use parlance::graphql::{Spec, sdl};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Maximum levels of nesting, so that no document of a developer is refused for its size.
+/// Maximum levels of nesting in a document. Higher than the default of the server, because this command does not check
+/// limits.
 const MAX_NESTING: usize = 100;
 
-/// One line of the input.
+/// A request, as JSON in one line of the standard input.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
@@ -21,14 +22,14 @@ struct Request {
     variables: Option<Value>,
 }
 
-/// One line of the output.
+/// The result of a request, as JSON in one line of the standard output.
 #[derive(Default, Serialize)]
 struct Answer {
-    /// The errors of the document or, if it is valid, of the variables.
+    /// Errors of the document. If the document is valid, errors of the variables.
     errors: Vec<ServerError>,
     /// Whether the document is valid.
     valid: bool,
-    /// The coerced variables. None if the document or the variables are wrong.
+    /// The coerced variables. None if the document or the variables are invalid, or if the request has no variables.
     #[serde(skip_serializing_if = "Option::is_none")]
     variables: Option<Variables>,
 }

@@ -46,7 +46,7 @@ enum Command {
     Invite(invite::Invite),
     /// Print the GraphQL schema
     Schema,
-    /// Check GraphQL documents and variables as the server does: one JSON request on each line of the standard input
+    /// Check GraphQL documents and variables as the server does; reads one JSON request from each line of the standard input
     CheckDocuments,
     /// Check whether a running server is ready; the exit code is 0 if the server is ready
     Health(health::Health),

@@ -112,7 +112,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("OPERATION_MAX_NESTING", "levels", "the stack", TOO_COMPLEX),
             limit("OPERATION_MAX_DEPTH", "levels of nested fields", "Postgres", TOO_COMPLEX),
             limit("OPERATION_MAX_ALIASES", "aliases", "processors and Postgres", TOO_COMPLEX),
-            limit("OPERATION_MAX_FRAGMENTS", "fragments, for each operation", "processors", TOO_COMPLEX),
+            limit("OPERATION_MAX_FRAGMENTS", "fragments × operations", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_DIRECTIVES", "directives", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_COMPLEXITY", "fields", "processors and Postgres", TOO_COMPLEX),
             limit("OPERATION_MAX_BATCH", "operations in a list", "processors and Postgres", "413"),

@@ -111,8 +111,8 @@ pub struct Subscription(
 
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema of a running server. async-graphql executes documents that `spec` has validated, with variables that it
-/// has coerced.
+/// The schema of a running server. `spec` validates documents and coerces variables, and then `schema` executes the
+/// documents.
 #[derive(Clone)]
 pub struct Schemas {
     schema: Schema,
@@ -146,7 +146,7 @@ impl Schemas {
         &self.schema
     }
 
-    /// Returns the rules that documents and variables must pass before they are executed.
+    /// Returns the parser and validator of documents, which also coerces variables.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }

@@ -1,9 +1,9 @@
-//! The rules that documents and their variables must follow. A violation names its rule in `extensions.rule`.
+//! The rules for documents and their variables. The error for a violation has the name of the rule in
+//! `extensions.rule`.
 
 macro_rules! rules {
     ($($rule:ident: $meaning:literal,)*) => {
-        /// A rule of the GraphQL specification, with the name that graphql-js and its documentation use, or one of the
-        /// few rules of this server.
+        /// A rule of the GraphQL specification, with its name in graphql-js, or a rule of this server.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Rule { $($rule),* }
 
@@ -14,7 +14,7 @@ macro_rules! rules {
                 match self { $(Self::$rule => stringify!($rule)),* }
             }
 
-            /// Returns a sentence for the documentation.
+            /// Returns the meaning of the rule, for the documentation.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$rule => $meaning),* }
             }
@@ -23,34 +23,34 @@ macro_rules! rules {
 }
 
 rules! {
-    ExecutableDefinitions: "A document has only operations and fragments.",
-    FieldsOnCorrectType: "A type has each field that is selected on it.",
-    FragmentsOnCompositeTypes: "The type of a fragment is an object, an interface or a union.",
-    KnownArgumentNames: "A field or directive has each argument that is given.",
-    KnownDirectives: "Each directive exists and stands where it may.",
-    KnownFragmentNames: "Each fragment that is spread is defined.",
-    KnownOperationNames: "`operationName` names an operation of the document. It may be omitted if there is only one.",
-    KnownTypeNames: "Each type exists.",
-    LoneAnonymousOperation: "An operation without a name is the only one of its document.",
-    MaxNesting: "Fragments are not nested too deeply.",
-    NoFragmentCycles: "A fragment does not spread itself.",
-    NoSchemaIntrospection: "The server allows no introspection.",
-    NoUndefinedVariables: "Each variable is defined by its operation.",
-    NoUnusedFragments: "Each fragment is used.",
-    NoUnusedVariables: "Each variable is used.",
-    OverlappingFieldsCanBeMerged: "Fields with the same name in the response have the same field and arguments.",
-    PossibleFragmentSpreads: "An object can have the type of a fragment that is spread on it.",
-    ProvidedRequiredArguments: "Required arguments are given.",
-    ScalarLeafs: "A field has selections if its type is an object, an interface or a union, and only then.",
-    SingleFieldSubscriptions: "A subscription has one field at its root.",
-    UniqueArgumentNames: "An argument is given once.",
-    UniqueDirectivesPerLocation: "A directive stands once at a place.",
-    UniqueFragmentNames: "Each fragment has a name of its own.",
-    UniqueInputFieldNames: "A field of an input object is given once.",
-    UniqueOperationNames: "Each operation has a name of its own.",
-    UniqueVariableNames: "Each variable of an operation has a name of its own.",
-    ValuesOfCorrectType: "A value in the document has the type of its argument or input field.",
-    VariableValues: "A value in `variables` has the type of its variable.",
-    VariablesAreInputTypes: "The type of a variable is a scalar, an enum or an input object.",
-    VariablesInAllowedPosition: "A variable has a type that its argument or input field accepts.",
+    ExecutableDefinitions: "A document may contain only operations and fragments.",
+    FieldsOnCorrectType: "Each selected field must exist on its type.",
+    FragmentsOnCompositeTypes: "The type of a fragment must be an object, an interface or a union.",
+    KnownArgumentNames: "Each argument must exist on its field or directive.",
+    KnownDirectives: "Each directive must exist and be allowed at its location.",
+    KnownFragmentNames: "Each fragment that is spread must be defined in the document.",
+    KnownOperationNames: "`operationName` must name an operation. It may be omitted if the document has only one.",
+    KnownTypeNames: "Each type that the document names must exist in the schema.",
+    LoneAnonymousOperation: "An operation without a name must be the only operation in its document.",
+    MaxNesting: "Fragments must not be nested too deeply.",
+    NoFragmentCycles: "A fragment must not spread itself, directly or through other fragments.",
+    NoSchemaIntrospection: "`__schema` and `__type` must not be selected if the server does not allow introspection.",
+    NoUndefinedVariables: "Each variable that an operation uses must be defined by the operation.",
+    NoUnusedFragments: "Each fragment must be used by an operation.",
+    NoUnusedVariables: "Each variable that an operation defines must be used.",
+    OverlappingFieldsCanBeMerged: "Fields with the same response name must have the same field, arguments and type.",
+    PossibleFragmentSpreads: "A fragment may be spread only where an object can have the type of the fragment.",
+    ProvidedRequiredArguments: "Each required argument must be given.",
+    ScalarLeafs: "A field has a selection set if and only if its type is an object, an interface or a union.",
+    SingleFieldSubscriptions: "A subscription must have exactly one field at its root, other than `__typename`.",
+    UniqueArgumentNames: "An argument must be given only once.",
+    UniqueDirectivesPerLocation: "A directive must be given only once at each location.",
+    UniqueFragmentNames: "Two fragments must not have the same name.",
+    UniqueInputFieldNames: "A field of an input object must be given only once.",
+    UniqueOperationNames: "Two operations must not have the same name.",
+    UniqueVariableNames: "Two variables of an operation must not have the same name.",
+    ValuesOfCorrectType: "Each value in the document must match the type of its argument, input field or variable.",
+    VariableValues: "Each value in `variables` must match the type of its variable.",
+    VariablesAreInputTypes: "The type of a variable must be a scalar, an enum, an input object or a list of them.",
+    VariablesInAllowedPosition: "The type of a variable must match the argument or input field that uses the variable.",
 }

@@ -11,7 +11,10 @@ use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::{Number, Value as Literal};
 
 use super::lexer::tokens;
-use super::too_complex::{List, MAX_PASSWORDS, PASSWORD_FIELDS, too_complex, too_many_passwords, too_much};
+use super::too_complex::{
+    List, MAX_PASSWORDS, PASSWORD_FIELDS, too_complex, too_long, too_many_fragments, too_many_passwords,
+    too_many_tokens, too_much,
+};
 use crate::config::Operations as Limits;
 use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, Rule, page_sizes};
 
@@ -51,11 +54,11 @@ impl Costs {
         Self { limits, introspection, ..costs }
     }
 
-    /// Refuses a text that is too long, has too many tokens, or has brackets that are nested too deeply, before it is
-    /// parsed. The parser recurses, and a stack overflow would end the process.
+    /// Refuses a text that is too long, has too many tokens or has brackets that are nested too deeply. The check comes
+    /// before the parser, because the parser recurses and a stack overflow would end the process.
     pub(super) fn check_text(&self, text: &str) -> Result<(), Error> {
         if text.len() > self.limits.operation_max_bytes {
-            return Err(too_much("bytes", self.limits.operation_max_bytes));
+            return Err(too_long(text.len(), self.limits.operation_max_bytes));
         }
         let mut open = 0_usize;
         for (index, token) in tokens(text).enumerate() {
@@ -68,7 +71,7 @@ impl Costs {
                 return Err(self.too_nested());
             }
             if index >= self.limits.operation_max_tokens {
-                return Err(too_much("tokens", self.limits.operation_max_tokens));
+                return Err(too_many_tokens(self.limits.operation_max_tokens));
             }
         }
         Ok(())
@@ -79,17 +82,18 @@ impl Costs {
     /// all of them. Here the cost of each fragment is computed once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<DocumentCost, Error> {
         let limits = &self.limits;
-        if document.operations.iter().count() * document.fragments.len() > limits.operation_max_fragments {
-            return Err(too_much("fragments, counted once for each operation", limits.operation_max_fragments));
+        let (operations, fragments) = (document.operations.iter().count(), document.fragments.len());
+        if operations * fragments > limits.operation_max_fragments {
+            return Err(too_many_fragments(operations, fragments, limits.operation_max_fragments));
         }
         let mut lists = Vec::new();
         let sum = self.sum(document, variables, &mut lists)?;
         if sum.depth > limits.operation_max_depth {
-            return Err(too_much("levels of nested fields", limits.operation_max_depth));
+            return Err(too_much("levels of nested fields", sum.depth, limits.operation_max_depth));
         }
         if sum.schema_depth >= MAX_SCHEMA_DEPTH {
-            let lists = SCHEMA_LISTS.join(", ");
-            let message = format!("Fewer than {MAX_SCHEMA_DEPTH} of the fields {lists} may be nested in each other.");
+            let lists = SCHEMA_LISTS.join("`, `");
+            let message = format!("Fewer than {MAX_SCHEMA_DEPTH} of the fields `{lists}` may be nested in each other.");
             return Err(Error::new(ErrorCode::OperationTooComplex, message));
         }
         if sum.passwords > MAX_PASSWORDS {
@@ -99,13 +103,13 @@ impl Costs {
             (
                 sum.introspection,
                 self.introspection,
-                "introspection fields, counted once for each usual item of their lists",
+                "introspection fields, counted with the average length of each list",
             ),
             (sum.aliases, limits.operation_max_aliases, "aliases"),
             (sum.directives, limits.operation_max_directives, "directives"),
         ] {
             if count > max {
-                return Err(too_much(what, max));
+                return Err(too_much(what, count, max));
             }
         }
         if sum.complexity > limits.operation_max_complexity {
@@ -277,7 +281,7 @@ impl<'a> Counter<'a, '_> {
         let Some(fragment) = self.fragments.get(name) else { return Ok(Cost::default()) };
         match self.fragment_costs.entry(name) {
             Entry::Occupied(cost) => cost.get().ok_or_else(|| {
-                let message = format!("The fragment {name} spreads itself.");
+                let message = format!("The fragment `{name}` spreads itself, directly or through other fragments.");
                 Error::violation(Rule::NoFragmentCycles, message)
             }),
             Entry::Vacant(unknown) => {
@@ -343,8 +347,8 @@ impl<'a> Counter<'a, '_> {
     }
 }
 
-/// Returns the index of the selection that does not count: the first `__typename` without an alias, if the set has other
-/// selections too. Clients add it to every set.
+/// Returns the index of the selection that does not count: the first `__typename` without an alias, if the set also has
+/// other selections. Some clients add `__typename` to every selection set.
 fn free(set: &SelectionSet) -> Option<usize> {
     let is_typename = |selection: &Positioned<Selection>| match &selection.node {
         Selection::Field(field) => field.node.name.node == "__typename" && field.node.alias.is_none(),
@@ -383,7 +387,7 @@ impl RequestedSize {
     }
 }
 
-/// Returns the number of a variable. JSON may write an integer with a fraction of zero or with an exponent.
+/// Returns the integer value of a variable. JSON can write an integer with a fraction of zero or with an exponent.
 fn whole(number: &Number) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
     let rounded = |float: f64| float as u64;

@@ -78,7 +78,7 @@ pub(super) async fn respond(
     Ok(format.response(HttpBody::from_stream(chunks)))
 }
 
-/// Returns the response for an operation that was refused before its execution: a stream whose only event has the
+/// Returns the response for an operation that was refused before its execution: a stream whose only event contains the
 /// errors.
 pub(super) fn refused(format: StreamFormat, body: &Body) -> Response {
     format.response([format.beginning(), &format.next(&body.to_json()), format.end()].concat().into())

@@ -195,7 +195,7 @@ impl Operation {
 }
 
 impl Validated {
-    /// Returns the coerced variables, and the document in which arguments are omitted whose variables are left out.
+    /// Returns the coerced variables, and the document without the arguments whose variables are omitted.
     fn with_variables(
         self: Arc<Self>,
         spec: &Spec,
@@ -212,7 +212,8 @@ impl Validated {
 }
 
 fn unknown_operation() -> Body {
-    let message = "operationName must name one of the document's operations.";
+    let message = "`operationName` must be the name of an operation in the document. It may be omitted only if the \
+        document has one operation.";
     Body::refused(Error::violation(Rule::KnownOperationNames, message))
 }
 

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 /// Maximum number of errors in a response. A document can have an error in each of its fields.
 const MAX_ERRORS: usize = 100;
 
-/// Maximum length in characters of an error message of async-graphql.
+/// Maximum length in characters of an error message about a document or its variables.
 const MAX_MESSAGE: usize = 500;
 
 /// The body of a response (GraphQL specification, section 7).
@@ -110,7 +110,7 @@ impl Body {
         waits.collect::<Option<Vec<_>>>()?.into_iter().max().filter(|_| nothing_done)
     }
 
-    /// Whether the document or its variables break a rule.
+    /// Whether the document or its variables violate a rule.
     pub(super) fn is_invalid(&self) -> bool {
         let invalid = Value::from(ErrorCode::GraphqlValidationFailed.as_str());
         let code = |error: &ServerError| error.extensions.as_ref().and_then(|all| all.get("code")) == Some(&invalid);
@@ -136,7 +136,7 @@ impl Body {
         ))
     }
 
-    /// Returns the response for a document that cannot be parsed or is invalid, or whose variables are wrong.
+    /// Returns the response for a document that cannot be parsed, or for a document or variables that are invalid.
     pub(super) fn invalid(mut errors: Vec<ServerError>) -> Self {
         errors.truncate(MAX_ERRORS);
         errors.iter_mut().for_each(|error| shorten(&mut error.message));
@@ -153,8 +153,8 @@ fn add_code(error: &mut ServerError) {
     }
 }
 
-/// Shortens a message to MAX_MESSAGE characters. async-graphql quotes names and whole lines of the document, which may
-/// be as long as the document itself.
+/// Shortens a message to MAX_MESSAGE characters. Messages of async-graphql and apollo-compiler quote names and values
+/// of the document, which can be as long as the document itself.
 fn shorten(message: &mut String) {
     if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
         message.truncate(end);

@@ -80,8 +80,7 @@ impl Subscription {
     }
 }
 
-/// Checks the caller and the arguments, and opens the subscription. An error is the only response of the
-/// subscription.
+/// Checks the caller and the arguments, and opens the subscription. An error is the only response of the subscription.
 async fn open(server: Server, plan_request: PlanRequest, caller: Caller) -> Result<Box<Live>, Body> {
     let items = server.schemas.open(&plan_request.log_request, &caller).await;
     let items = items.map_err(|error| Body::new(Response::from_errors(vec![error])))?;

@@ -1,10 +1,11 @@
-//! Documents and variables as the GraphQL specification says. `tests/js/documents.test.js` compares random ones with
-//! graphql-js.
+//! Validation of documents and coercion of variables as the GraphQL specification requires.
+//! `tests/js/documents.test.js` compares the results for random documents with graphql-js.
 
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Node, Socket};
 
+/// Subscriptions whose root field is in fragments.
 const ROOTS: [&str; 4] = [
     "subscription { ...F } fragment F on Subscription { inbox { __typename } }",
     "subscription { ... on Subscription { inbox { __typename } } }",
@@ -47,7 +48,7 @@ async fn a_subscription_runs_if_its_root_field_is_in_fragments() {
 }
 
 #[tokio::test]
-async fn a_variable_that_is_left_out_leaves_the_default_of_its_argument() {
+async fn the_default_of_an_argument_applies_if_its_variable_is_omitted() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let requests = "query ($d: ContactRequestDirection, $n: Int) {
@@ -58,7 +59,7 @@ async fn a_variable_that_is_left_out_leaves_the_default_of_its_argument() {
     // The default of a variable also applies in directives.
     let skipped = "query ($s: Boolean = true) { viewer { id @skip(if: $s) user { id } } }";
     assert_eq!(ada.query(skipped, json!({})).await["viewer"].get("id"), None);
-    // A single value is a list with one item, and an integer is an id.
+    // A single value is coerced to a list with one item.
     let nodes = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }";
     assert_eq!(ada.query(nodes, json!({"ids": ada.id})).await["nodes"][0]["id"], ada.id.as_str());
 }
@@ -137,7 +138,7 @@ async fn each_violation_names_its_rule() {
 }
 
 #[tokio::test]
-async fn a_server_without_introspection_tells_nothing_of_its_schema() {
+async fn errors_do_not_list_fields_and_values_if_introspection_is_disabled() {
     let node = Node::build().flag("--introspection=false").start_alone().await;
     for (query, variables, rule) in [
         ("{ __schema { types { name } } }", json!({}), "NoSchemaIntrospection"),
@@ -159,7 +160,7 @@ async fn a_server_without_introspection_tells_nothing_of_its_schema() {
     node.call(None, "{ __typename }", json!({})).await.data();
 }
 
-/// Each document is small, and would take long if the server validated it before it counts its cost.
+/// Sends documents whose validation would take a long time. The server counts the cost first, and refuses them.
 #[tokio::test]
 async fn documents_that_are_costly_to_validate_are_refused() {
     let node = Node::start().await;
@@ -182,18 +183,18 @@ async fn documents_that_are_costly_to_validate_are_refused() {
 }
 
 #[tokio::test]
-async fn a_syntax_error_is_a_sentence_with_line_and_column() {
+async fn the_error_for_a_wrong_syntax_has_line_and_column() {
     let node = Node::start().await;
     let answer = node.call(None, "{\n  viewer { id\n", json!({})).await;
     assert_eq!(answer.code(), "GRAPHQL_PARSE_FAILED");
     assert_eq!(
         message(&answer.body),
-        "Syntax error in line 2, column 15: expected `}`, found the end of the document."
+        "Syntax error at line 2, column 15: expected `}`, found the end of the document."
     );
 }
 
 #[tokio::test]
-async fn a_wrong_variable_names_itself_its_value_and_what_is_allowed() {
+async fn the_error_for_a_wrong_variable_has_its_path_its_value_and_the_allowed_values() {
     let node = Node::start().await;
     let query = "query ($by: UserBy!, $first: Int, $ids: [ID!]) {
         user(by: $by) { id } searchUsers(query: \"a\", first: $first) { nodes { id } } nodes(ids: $ids) { id } }";
@@ -207,7 +208,10 @@ async fn a_wrong_variable_names_itself_its_value_and_what_is_allowed() {
             json!({"by": {"id": "1"}, "ids": ["1", true]}),
             "The variable `$ids.1` is true, but it must be a string or an integer.",
         ),
-        (json!({"by": {"id": null}, "ids": []}), "The variable `$by` must have exactly one field that is not null"),
+        (
+            json!({"by": {"id": null}, "ids": []}),
+            "The variable `$by` must have exactly one field, and its value must not be null.",
+        ),
         (json!({"by": {"name": "x"}, "ids": []}), "The variable `$by` has an unknown field `name`."),
         (json!({"ids": []}), "The variable `$by` of the type UserBy! is missing."),
     ] {
@@ -219,7 +223,7 @@ async fn a_wrong_variable_names_itself_its_value_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn an_operation_that_cannot_be_decoded_ends_alone() {
+async fn an_operation_that_cannot_be_decoded_does_not_close_the_socket() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut socket: Socket = ada.socket().await;
@@ -242,7 +246,7 @@ async fn an_operation_that_cannot_be_decoded_ends_alone() {
         assert_eq!(error["type"], "error", "{payload}: {error}");
         assert_eq!(error["payload"][0]["extensions"]["code"], "GRAPHQL_PARSE_FAILED", "{payload}: {error}");
     }
-    // Variables that are only wrong in a large message, which another thread reads.
+    // A thread of the pool reads a large message.
     let padding = "x".repeat(20_000);
     let payload = format!(r#"{{"query":"{{ viewer {{ id }} }}","variables":{{"a":"{padding}\ud83d"}}}}"#);
     socket.send_text(&format!(r#"{{"type":"subscribe","id":"large","payload":{payload}}}"#)).await;
@@ -252,7 +256,7 @@ async fn an_operation_that_cannot_be_decoded_ends_alone() {
 }
 
 #[tokio::test]
-async fn a_first_list_of_conversations_fits_the_limits() {
+async fn the_first_page_of_conversations_is_within_the_limits() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let query = "{ __typename viewer { __typename id conversations(first: 20) { __typename pageInfo { __typename hasNextPage endCursor }

@@ -8,7 +8,8 @@ use crate::support::{Node, Socket, User, eventually};
 const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
     conversation { messages(last: 100) { nodes { id } } }
 } } } }";
-/// A subscription of similar cost that is executed separately for each subscriber, because it is not one to the log.
+/// A subscription of similar cost that is executed separately for each subscriber, because it does not subscribe to
+/// the log.
 const DEAR_ALONE: &str = "subscription {
     callEvents { __typename ... on CallRinging { call { conversation { messages(last: 100) { nodes { id } } } } } }
 }";

@@ -1,5 +1,5 @@
-// Compares the server with graphql-js, the reference implementation: random documents are valid for both or for none,
-// and random variables have the same values. The seeds are fixed. A failure prints its seed.
+// Compares the server with graphql-js, the reference implementation. For random requests, both must agree whether the
+// document is valid, and must coerce the variables to the same values. The seeds are fixed. A failure prints its seed.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -13,9 +13,9 @@ const DOCUMENTS = 3000;
 /** Maximum number of differences that a failure prints. */
 const SHOWN = 20;
 const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
-/** RFC 3339. The schema names it as the format of its scalar, which graphql-js cannot know. */
+/** The format of the scalar DateTime (RFC 3339). graphql-js knows only the name of the scalar. */
 const DATE_TIME = /^(\d{4}-\d{2}-\d{2})[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
-/** Whether a day exists. JavaScript takes February 30 for March 2. */
+/** Whether a day exists. JavaScript parses February 30 as March 2. */
 const isDay = (day) => new Date(`${day}T00:00:00Z`).toJSON()?.startsWith(day);
 
 const schema = buildSchema(readFileSync(new URL('../../schema.graphql', import.meta.url), 'utf8'));
@@ -25,12 +25,12 @@ dateTime.parseValue = (value) => {
   return value;
 };
 dateTime.parseLiteral = (node) => dateTime.parseValue(node.kind === Kind.STRING ? node.value : undefined);
-// The server has a limit of its own for introspection, which is about cost and not about validity.
+// The server limits introspection as a part of the cost of a document, which is not compared here.
 const rules = [...specifiedRules.filter(({ name }) => name !== 'MaxIntrospectionDepthRule'), OneOfVariablesRule];
 
 /**
- * A nullable variable without a default that is not null is not allowed in an input object with `@oneOf` (section
- * 5.8.5). graphql-js 16 has this rule, but does not apply it where the input object itself must not be null.
+ * Refuses nullable variables as fields of a `@oneOf` input object, unless they have a default that is not null (section
+ * 5.8.5). graphql-js 16 has this rule, but does not apply it if the input object itself must not be null.
  */
 function OneOfVariablesRule(context) {
   const defined = new Map();
@@ -50,7 +50,7 @@ function OneOfVariablesRule(context) {
   };
 }
 
-/** Returns what graphql-js says of a request: whether the document is valid, and the coerced variables. */
+/** Returns the result of graphql-js for a request: whether the document is valid, and the coerced variables. */
 function judge({ query, variables }) {
   try {
     const document = parse(query);
@@ -61,13 +61,13 @@ function judge({ query, variables }) {
     const { coerced, errors: wrong } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
     return { valid: true, name, coerced, reason: wrong?.[0].message };
   } catch (error) {
-    // graphql-js throws for a variable in a condition at the root of a subscription.
+    // graphql-js throws an error if a condition at the root of a subscription is a variable.
     if (error instanceof GraphQLError) return { valid: false, reason: error.message };
     throw error;
   }
 }
 
-/** Runs `parlance check-documents` with these requests. */
+/** Returns the results of `parlance check-documents` for these requests. */
 async function check(requests) {
   const output = await new Promise((resolve, reject) => {
     const done = (error, stdout) => (error ? reject(error) : resolve(stdout));
@@ -84,7 +84,7 @@ function sorted(value) {
   return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
 }
 
-test('random documents and variables are judged as by graphql-js', async () => {
+test('the server and graphql-js agree about random documents and variables', async () => {
   const cases = Array.from({ length: DOCUMENTS }, (_, index) => {
     const request = JSON.parse(JSON.stringify(new Generator(schema, index + 1).request()));
     return { seed: index + 1, request, expected: judge(request) };
@@ -98,13 +98,13 @@ test('random documents and variables are judged as by graphql-js', async () => {
     return [{ seed, ...request, expected, valid, variables, errors }];
   });
   const count = (predicate) => cases.filter(({ expected }) => predicate(expected)).length;
-  // The test is worth little if nearly all documents are valid, or nearly none.
+  // The test is useful only if many documents are valid and many are invalid.
   assert.ok(count(({ valid }) => valid) > DOCUMENTS / 4 && count(({ valid }) => !valid) > DOCUMENTS / 4);
   assert.ok(count(({ coerced }) => coerced) > DOCUMENTS / 4);
   assert.deepEqual(differences.slice(0, SHOWN), [], `${differences.length} differences`);
 });
 
-test('each violation names its rule, its line and its column', async () => {
+test('the error for a violation has the rule, the line and the column', async () => {
   const [unknown, conflict] = await check([
     { query: '{\n  viewer { user { nam } }\n}' },
     { query: '{ viewer { user { n: username } user { n: displayName } } }' },

@@ -117,7 +117,7 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     '{"query":"{ serverInfo { version } }","variables":{"a":1e999}}',
     '{"query":"\\ud83d"}',
   ]) {
-    test(`ends an operation by an error and stays open after the payload ${payload}`, async () => {
+    test(`ends an operation with an error and stays open after the payload ${payload}`, async () => {
       const socket = await RawSocket.init(server);
       socket.send(`{"type":"subscribe","id":"wrong","payload":${payload}}`);
       const { type, id, payload: errors } = await socket.next();

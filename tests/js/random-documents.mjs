@@ -1,4 +1,5 @@
-// Random documents and variables over a schema. A seed determines them, so that a failure can be repeated.
+// Generates random documents and variables for a schema. The same seed gives the same request, so that a failure can be
+// reproduced.
 
 import {
   getNamedType,
@@ -13,7 +14,7 @@ import {
 
 /** Maximum levels of nested selections. Keeps the documents far below the limits of the server. */
 const MAX_DEPTH = 4;
-/** How many mistakes the generator makes, as the probability at each place where one is possible. */
+/** Basic probability of a mistake at each place where a mistake is possible. */
 const MISTAKE = 0.012;
 const STRINGS = [
   '""',
@@ -52,7 +53,7 @@ export class Generator {
     this.composites = this.types.filter((type) => type.getFields && !isInputObjectType(type));
     this.variables = new Map();
     this.fragments = [];
-    // Half of the documents have no mistakes on purpose.
+    // In half of the documents, the generator makes no mistakes.
     this.mistakes = this.chance(0.5) ? MISTAKE * 3 : 0;
   }
 
@@ -205,7 +206,7 @@ export class Generator {
     return `$${name}`;
   }
 
-  /** Reads a type of which only the text is known. */
+  /** Parses the text of a type. */
   parse(text) {
     if (text.endsWith('!')) return { ...this.parse(text.slice(0, -1)), nonNull: true };
     if (text.startsWith('[')) return { list: this.parse(text.slice(1, -1)) };
@@ -269,7 +270,7 @@ export class Generator {
     return `{ ${members.join(', ')} }`;
   }
 
-  /** Breaks a document as a typing error would. */
+  /** Changes a document as a typing error would. */
   broken(text) {
     const at = Math.floor(this.next() * text.length);
     const length = this.pick([0, 0, 1, 1, 3]);

@@ -1,4 +1,4 @@
-//! Converts a parsed document to the types of async-graphql, which executes it.
+//! Converts a parsed document to the types of async-graphql, which executes the document.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -42,7 +42,8 @@ pub(super) fn document(ast: &Document, text: &str) -> Result<ExecutableDocument,
                 add(&mut fragments, &node.name, fragment, Rule::UniqueFragmentNames)?;
             }
             other => {
-                let message = "A document has only operations and fragments, and no definitions of types.";
+                let message = "A document may contain only operations and fragments. Remove definitions of types, \
+                    directives and schemas.";
                 return Err(violation(Rule::ExecutableDefinitions, message, Some(converter.pos(other.location()))));
             }
         }
@@ -56,7 +57,7 @@ pub(super) fn document(ast: &Document, text: &str) -> Result<ExecutableDocument,
 }
 
 fn lone_anonymous(pos: Pos) -> ServerError {
-    let message = "An operation without a name must be the only operation of its document.";
+    let message = "An operation without a name must be the only operation in its document. Name each operation.";
     violation(Rule::LoneAnonymousOperation, message, Some(pos))
 }
 
@@ -68,7 +69,8 @@ fn add<T>(
 ) -> Result<(), ServerError> {
     match all.entry(Name::new(name.as_str())) {
         Entry::Occupied(_) => {
-            let message = format!("The document defines `{name}` more than once.");
+            let kind = if rule == Rule::UniqueFragmentNames { "fragment" } else { "operation" };
+            let message = format!("The document has more than one {kind} with the name `{name}`. Rename one of them.");
             Err(violation(rule, message, Some(definition.pos)))
         }
         Entry::Vacant(free) => {
@@ -80,13 +82,13 @@ fn add<T>(
 
 struct Converter<'a> {
     text: &'a str,
-    /// Offset in bytes of `pos` in the text. Both only advance, because the tree is visited in the order of the text.
+    /// Offset of `pos` in the text, in bytes. `pos` only advances, because nodes are visited in the order of the text.
     offset: usize,
     pos: Pos,
 }
 
 impl Converter<'_> {
-    /// Returns the line and column of a node. A node that begins before the last one gets the position of the last one.
+    /// Returns the line and column of a node. A node that begins before the previous one gets the previous position.
     fn pos(&mut self, span: Option<SourceSpan>) -> Pos {
         let Some(skipped) = span.and_then(|span| self.text.get(self.offset..span.offset())) else { return self.pos };
         let mut rest = skipped.chars().peekable();
@@ -120,7 +122,7 @@ impl Converter<'_> {
         let definition = VariableDefinition {
             name: name(&node.name, pos),
             var_type: Positioned::new(kind(&node.ty), pos),
-            // A default value has no variables. The validation refuses one that has.
+            // The validation refuses a default value that contains a variable.
             default_value: node.default_value.as_ref().map(|value| Positioned::new(constant(value), pos)),
             directives: self.directives(&node.directives),
         };
@@ -212,7 +214,7 @@ pub(super) fn constant(node: &ast::Value) -> ConstValue {
     value(node).into_const_with(|_| Ok::<_, std::convert::Infallible>(ConstValue::Null)).unwrap_or_default()
 }
 
-/// Converts a value. A Float that is too large becomes null; the validation refuses it.
+/// Converts a value. A Float that is too large becomes null here, and the validation refuses the document.
 fn value(node: &ast::Value) -> Value {
     match node {
         ast::Value::Null => Value::Null,
@@ -229,7 +231,7 @@ fn value(node: &ast::Value) -> Value {
     }
 }
 
-/// Converts an integer. Only an ID can be larger than 64 bits, and a string has the same meaning there.
+/// Converts an integer. An integer of more than 64 bits is valid only as an ID, and becomes a string of its digits.
 fn integer(text: &str) -> Value {
     text.parse::<i64>().map_or_else(|_| Value::String(text.to_owned()), |integer| Value::Number(integer.into()))
 }

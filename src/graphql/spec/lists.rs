@@ -1,5 +1,5 @@
-//! A part of the rule OverlappingFieldsCanBeMerged: apollo-compiler takes a list and a longer list with the same
-//! beginning for the same argument.
+//! A part of the rule OverlappingFieldsCanBeMerged. apollo-compiler accepts two lists as equal arguments if the longer
+//! list begins with the items of the shorter list.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use apollo_compiler::executable::{Field, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name, Node};
 use async_graphql::{Pos, ServerError};
 
-use super::violation::violation;
+use super::violation::{ALIAS, violation};
 use crate::graphql::rule::Rule;
 
-/// Returns the errors of fields with the same response key and parent whose arguments have lists of different lengths.
-/// Visits at most as many fields as the cost of the document counts.
+/// Returns the errors for fields with the same response key and parent type whose arguments contain lists of different
+/// lengths. The number of visited fields is at most the number that the cost of the document counts.
 pub(super) fn errors(document: &ExecutableDocument) -> Vec<ServerError> {
     let mut errors = Vec::new();
     for operation in document.operations.iter() {
@@ -30,7 +30,8 @@ fn check(document: &ExecutableDocument, sets: &[&SelectionSet], errors: &mut Vec
         if let Some(other) = rest.iter().find(|other| differ_in_lists(first, other)) {
             let range = other.line_column_range(&document.sources);
             let pos = range.map(|range| Pos { line: range.start.line, column: range.start.column });
-            let message = format!("The field `{}` is selected with different arguments.", other.response_key());
+            let key = other.response_key();
+            let message = format!("The field `{key}` is selected twice with different arguments.{ALIAS}");
             errors.push(violation(Rule::OverlappingFieldsCanBeMerged, message, pos));
         }
         let inner: Vec<_> =

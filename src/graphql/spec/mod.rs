@@ -1,5 +1,6 @@
-//! GraphQL to the letter of the specification. apollo-compiler parses and validates documents, and this module coerces
-//! variables. async-graphql then executes the document without a validation of its own. See docs/decisions/0020.
+//! Validation of documents and coercion of variables as the GraphQL specification requires. apollo-compiler parses and
+//! validates documents, and this module coerces variables. async-graphql then executes the document without another
+//! validation. See docs/decisions/0020.
 
 mod convert;
 mod lists;
@@ -20,22 +21,22 @@ use async_graphql::{ServerError, Variables};
 pub use omissions::omit_arguments;
 pub use subscriptions::merge_root_fields;
 
-/// Maximum number of errors of one document or of its variables in a response.
+/// Maximum number of errors in a response about one document or its variables.
 const MAX_ERRORS: usize = 100;
 
-/// The parser counts each selection set and each field in it as a level.
+/// Levels of the parser for each level of nesting. The parser counts a selection set and a field in it as two levels.
 const PARSER_LEVELS: usize = 2;
 
-/// The rules of the specification, with the types of our schema.
+/// Parses and validates documents and coerces variables, by the types of the schema.
 pub struct Spec {
     types: Valid<Types>,
-    /// Maximum levels of nesting in a document, for the parser, which recurses.
+    /// Maximum levels of nesting in a document. The parser recurses, so deeper documents could overflow the stack.
     max_nesting: usize,
-    /// Whether introspection is allowed. Otherwise errors do not name parts of the schema that the client has not named.
+    /// Whether introspection is allowed. If not, errors do not list the fields and values of types.
     introspection: bool,
 }
 
-/// Adds the field `isOneOf` of `__Type`, which apollo-compiler lacks.
+/// Adds the field `isOneOf` to `__Type`. apollo-compiler does not define the field.
 fn add_is_one_of(types: &mut Types) {
     if let Some(ExtendedType::Object(object)) = types.types.get_mut("__Type") {
         let field = FieldDefinition {
@@ -65,7 +66,7 @@ impl Spec {
         Self { types, max_nesting, introspection }
     }
 
-    /// Parses a document. The first syntax error is returned as one sentence with its line and column.
+    /// Parses a document. The error describes the first syntax error in one sentence, with line and column.
     pub fn parse(&self, text: &str) -> Result<(Syntax, ExecutableDocument), ServerError> {
         let mut parser = Parser::new().recursion_limit(PARSER_LEVELS * self.max_nesting);
         let ast = parser.parse_ast(text, "document").map_err(|invalid| violation::syntax(&invalid.errors))?;
@@ -73,8 +74,9 @@ impl Spec {
         Ok((Syntax(ast), document))
     }
 
-    /// Validates a document against the schema (section 5 of the specification). The document must be within the limits
-    /// of its cost: the time of the validation is bounded by the number of fields and fragments of all operations.
+    /// Validates a document against the schema (section 5 of the specification). The cost of the document must be
+    /// within the limits, because the time of the validation depends on the number of fields and fragments in all
+    /// operations.
     pub fn validate(&self, Syntax(ast): &Syntax) -> Result<(), Vec<ServerError>> {
         let (checked, mut errors) = match ast.to_executable_validate(&self.types) {
             Ok(checked) => (checked.into_inner(), Vec::new()),
@@ -86,13 +88,13 @@ impl Spec {
         if errors.is_empty() {
             errors.extend(self.further_errors(&checked));
         }
-        // Two fields can conflict in several ways.
+        // apollo-compiler reports two errors at the same place for fields that conflict in two ways.
         errors.dedup_by(|one, other| one.locations == other.locations && one.extensions == other.extensions);
         errors.truncate(MAX_ERRORS);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Returns the errors of the rules that apollo-compiler lacks or judges differently.
+    /// Returns the violations of the rules that apollo-compiler does not implement or implements differently.
     fn further_errors(&self, document: &Checked) -> Vec<ServerError> {
         let mut errors = values::errors(&self.types, document, self.introspection);
         errors.extend(subscriptions::errors(document));
@@ -100,7 +102,7 @@ impl Spec {
         errors
     }
 
-    /// Returns the values of the variables that the operation declares (CoerceVariableValues, section 6.1.2).
+    /// Returns the coerced values of the variables that the operation defines (CoerceVariableValues, section 6.1.2).
     pub fn coerce(&self, operation: &OperationDefinition, given: &Variables) -> Result<Variables, Vec<ServerError>> {
         variables::coerce(&self.types, self.introspection, operation, given)
     }

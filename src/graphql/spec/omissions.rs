@@ -1,4 +1,4 @@
-//! Arguments whose variable is left out.
+//! Removes arguments whose variable is omitted.
 
 use std::collections::HashSet;
 
@@ -8,9 +8,9 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, Variables};
 use async_graphql_value::Value as Literal;
 
-/// Removes the arguments and input fields whose value is a variable that is left out and has no default, so that their
-/// own defaults apply (CoerceArgumentValues, section 6.4.1). async-graphql would pass null. Returns None if there are
-/// none. `variables` are coerced.
+/// Removes each argument and input field whose value is an omitted variable without a default, so that the default of
+/// the argument or input field applies (CoerceArgumentValues, section 6.4.1). async-graphql would pass null instead.
+/// `variables` must be coerced. Returns None if no variable is omitted.
 pub fn omit_arguments(
     document: &ExecutableDocument,
     operation: &OperationDefinition,

@@ -1,4 +1,4 @@
-//! The root of subscriptions: it has one field, which may stand in fragments.
+//! The root of subscriptions. A subscription has exactly one root field, which may be in fragments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,8 +11,8 @@ use async_graphql::{Positioned, ServerError};
 use super::violation::violation;
 use crate::graphql::rule::Rule;
 
-/// Returns the errors of the rule SingleFieldSubscriptions. apollo-compiler refuses every `@skip` and `@include` at the
-/// root. graphql-js, like this function, refuses only those that depend on a variable.
+/// Returns the violations of the rule SingleFieldSubscriptions. apollo-compiler refuses every `@skip` and `@include` at
+/// the root. This function, like graphql-js, refuses only directives whose condition is a variable.
 pub(super) fn errors(document: &ExecutableDocument) -> Vec<ServerError> {
     let subscriptions = document.operations.iter().filter(|operation| operation.is_subscription());
     subscriptions.filter_map(|operation| error(document, operation)).collect()
@@ -23,7 +23,9 @@ fn error(document: &ExecutableDocument, operation: &Operation) -> Option<ServerE
     root.collect(&operation.selection_set);
     let message = match root.problem {
         Some(problem) => problem,
-        None if root.keys.len() > 1 => "A subscription must have exactly one field at its root.",
+        None if root.keys.len() > 1 => {
+            "A subscription must have exactly one field at its root. Send a separate subscription for each field."
+        }
         None => return None,
     };
     Some(violation(Rule::SingleFieldSubscriptions, message, None))
@@ -46,7 +48,9 @@ impl<'a> Root<'a> {
             match selection {
                 Selection::Field(field) => {
                     if field.name.starts_with("__") {
-                        self.problem = Some("A subscription cannot have an introspection field at its root.");
+                        self.problem = Some(
+                            "A subscription cannot select `__typename` at its root. Select it within the root field.",
+                        );
                     }
                     self.keys.insert(field.alias.as_ref().unwrap_or(&field.name));
                 }
@@ -62,7 +66,7 @@ impl<'a> Root<'a> {
         }
     }
 
-    /// Whether `@skip` or `@include` leaves the selection out, whatever the variables are.
+    /// Whether `@skip` or `@include` excludes the selection. A condition that is a variable is recorded as a problem.
     fn is_left_out(&mut self, selection: &Selection) -> bool {
         let mut left_out = false;
         for (name, leaves_out) in [("skip", true), ("include", false)] {
@@ -70,7 +74,8 @@ impl<'a> Root<'a> {
                 selection.directives().get(name).and_then(|directive| directive.specified_argument_by_name("if"));
             match condition.map(AsRef::as_ref) {
                 Some(Value::Variable(_)) => {
-                    self.problem = Some("`@skip` and `@include` at the root of a subscription cannot use variables.");
+                    self.problem =
+                        Some("`@skip` and `@include` at the root of a subscription cannot use variables. Remove them.");
                 }
                 Some(Value::Boolean(value)) => left_out |= *value == leaves_out,
                 _ => {}
@@ -80,8 +85,8 @@ impl<'a> Root<'a> {
     }
 }
 
-/// Replaces fragments at the root of subscriptions by their fields, and fields with the same response key by one field.
-/// async-graphql executes only fields there. The document must be valid.
+/// Replaces the fragments at the root of each subscription with their fields, and merges fields with the same response
+/// key. async-graphql executes only fields at the root of a subscription. The document must be valid.
 pub fn merge_root_fields(document: &mut tree::ExecutableDocument) {
     let fragments = &document.fragments;
     let operations: Vec<_> = match &mut document.operations {
@@ -109,7 +114,7 @@ struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    /// Adds the fields of a selection. `conditions` are the directives of the fragments around it.
+    /// Adds the fields of selections. `conditions` are the directives of the enclosing fragments.
     fn add(&mut self, items: &[Positioned<tree::Selection>], conditions: &[Positioned<tree::Directive>]) {
         for item in items {
             let all = [conditions, item.node.directives().as_slice()].concat();
@@ -151,7 +156,7 @@ impl Merged<'_> {
     }
 }
 
-/// Whether a directive leaves its selection out. At the root of a valid subscription its condition is a literal.
+/// Whether a directive excludes its selection. At the root of a valid subscription, the condition is a literal.
 fn leaves_out(directive: &Positioned<tree::Directive>) -> bool {
     let condition = directive.node.get_argument("if").map(|condition| &condition.node);
     match directive.node.name.node.as_str() {

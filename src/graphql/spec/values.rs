@@ -1,5 +1,5 @@
-//! The rules of values that apollo-compiler lacks: input objects with exactly one field, fields that are given twice,
-//! dates, and variables with the default null where null is not allowed. Also the rule that forbids introspection.
+//! Rules about values that apollo-compiler does not check: `@oneOf` input objects, duplicate fields of input objects,
+//! dates, and variables with the default null where null is not allowed. Also the rule NoSchemaIntrospection.
 
 use std::collections::HashSet;
 
@@ -14,6 +14,10 @@ use super::violation::violation;
 use crate::graphql::rule::Rule;
 use crate::graphql::scalars::DateTime;
 
+/// An example of a DateTime, for errors.
+pub(super) const EXAMPLE: &str = "\"2026-11-20T09:30:00Z\"";
+
+/// Returns the violations of these rules. `introspection` says whether the server allows introspection.
 pub(super) fn errors(types: &Types, document: &ExecutableDocument, introspection: bool) -> Vec<ServerError> {
     let mut errors = Vec::new();
     for operation in document.operations.iter() {
@@ -41,12 +45,12 @@ struct Walk<'a> {
     errors: &'a mut Vec<ServerError>,
 }
 
-/// Where a value stands.
+/// The argument or input field that has a value.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Whether the argument or field has a default value.
+    /// Whether the argument or input field has a default value.
     has_default: bool,
-    /// Whether the value belongs to an input object with exactly one field.
+    /// Whether the input field belongs to a `@oneOf` input object.
     is_one_of: bool,
 }
 
@@ -59,7 +63,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Checks that a field does not describe the schema, if the server allows no introspection.
+    /// Refuses `__schema` and `__type` if the server does not allow introspection.
     fn introspection(&mut self, field: &Node<Field>) {
         if !self.introspection && matches!(field.name.as_str(), "__schema" | "__type") {
             let message = format!("This server does not allow introspection, so it has no field `{}`.", field.name);
@@ -124,19 +128,19 @@ impl<'a> Walk<'a> {
             }
             (Value::String(text), ast::Type::Named(name) | ast::Type::NonNullNamed(name)) => {
                 if name == "DateTime" && DateTime::parse(text.as_str().into()).is_err() {
-                    let message = format!("`{text}` is not a date and time of RFC 3339, such as 2026-11-20T09:30:00Z.");
+                    let message = format!("A DateTime must be a string like {EXAMPLE} (RFC 3339), not \"{text}\".");
                     self.error(Rule::ValuesOfCorrectType, message, value);
                 }
             }
             (_, ast::Type::Named(name) | ast::Type::NonNullNamed(name)) if name == "DateTime" => {
-                let message = "A DateTime is a string, such as \"2026-11-20T09:30:00Z\".".to_owned();
+                let message = format!("A DateTime must be a string like {EXAMPLE} (RFC 3339).");
                 self.error(Rule::ValuesOfCorrectType, message, value);
             }
             _ => {}
         }
     }
 
-    /// Checks the use of a variable. apollo-compiler takes a default of null for a value.
+    /// Checks whether a nullable variable is allowed here. apollo-compiler treats the default null like other defaults.
     fn variable(&mut self, value: &Node<Value>, name: &Name, ty: &ast::Type, place: Place) {
         let Some(definition) = self.operation.variables.iter().find(|definition| definition.name == *name) else {
             return;
@@ -147,7 +151,7 @@ impl<'a> Walk<'a> {
         let has_value = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
         if (place.is_one_of || ty.is_non_null()) && !has_value && !place.has_default {
             let message = format!(
-                "The variable `${name}` of the type {} can be null, and the value here must not be null.",
+                "The variable `${name}` of the type {0} can be null, which is not allowed here. Declare it as {0}!.",
                 definition.ty
             );
             self.error(Rule::VariablesInAllowedPosition, message, value);
@@ -158,7 +162,7 @@ impl<'a> Walk<'a> {
         let Some(ExtendedType::InputObject(definition)) = self.types.types.get(ty) else {
             // No scalar of the schema accepts an object, and apollo-compiler refuses it for the built-in ones.
             if self.types.types.get(ty).is_some_and(|ty| matches!(ty, ExtendedType::Scalar(_))) {
-                self.error(Rule::ValuesOfCorrectType, format!("An object is not a value of the type {ty}."), value);
+                self.error(Rule::ValuesOfCorrectType, format!("A value of the type {ty} cannot be an object."), value);
             }
             return;
         };
@@ -166,7 +170,7 @@ impl<'a> Walk<'a> {
         let is_one_of = definition.directives.iter().any(|directive| directive.name == "oneOf");
         for (name, member) in members {
             if !names.insert(name) {
-                let message = format!("The field `{name}` is given more than once.");
+                let message = format!("The input field `{name}` is given more than once. Give it once.");
                 self.error(Rule::UniqueInputFieldNames, message, member);
             }
             if let Some(field) = definition.fields.get(name) {
@@ -175,7 +179,7 @@ impl<'a> Walk<'a> {
             }
         }
         if is_one_of && (members.len() != 1 || members.iter().any(|(_, member)| member.is_null())) {
-            let message = format!("A {ty} must have exactly one field, and its value must not be null.");
+            let message = format!("A {ty} must have exactly one field, and the value of the field must not be null.");
             self.error(Rule::ValuesOfCorrectType, message, value);
         }
     }

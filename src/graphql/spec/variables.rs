@@ -1,4 +1,4 @@
-//! The values of variables: CoerceVariableValues, section 6.1.2 of the specification.
+//! Coerces the values of variables (CoerceVariableValues, section 6.1.2 of the specification).
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use async_graphql_value::Number;
 
 use super::MAX_ERRORS;
 use super::convert::constant;
+use super::values::EXAMPLE;
 use super::violation::violation;
 use crate::graphql::rule::Rule;
 use crate::graphql::scalars::DateTime;
@@ -19,8 +20,8 @@ use crate::graphql::scalars::DateTime;
 /// Maximum characters of a wrong value in an error.
 const MAX_SHOWN: usize = 60;
 
-/// Returns the coerced values of the declared variables. A variable that is left out gets its default, and remains left
-/// out if it has none. If `names_schema` is false, errors do not list values and fields of the schema.
+/// Returns the coerced values of the variables that the operation defines. An omitted variable gets its default. If it
+/// has no default, it stays omitted. If `names_schema` is false, errors do not list the fields and values of types.
 pub(super) fn coerce(
     types: &Types,
     names_schema: bool,
@@ -37,7 +38,9 @@ pub(super) fn coerce(
             (None, Some(default)) => &default.node,
             (None, None) if kind.nullable => continue,
             (None, None) => {
-                coercion.refuse(format_args!("The variable `${name}` of the type {kind} is missing."));
+                coercion.refuse(format_args!(
+                    "The variable `${name}` of the type {kind} is missing. Add it to `variables`."
+                ));
                 continue;
             }
         };
@@ -65,7 +68,8 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The type of a value, of which a variable definition and an input field have different representations.
+/// The type of a value. Variable definitions and input fields have different representations of a type, so both are
+/// converted to this one.
 enum Expected<'a> {
     List { of: Box<Expected<'a>>, nullable: bool },
     Named { name: &'a str, nullable: bool },
@@ -115,7 +119,7 @@ impl Coercion<'_> {
         }
     }
 
-    /// Refuses a value, and says what is allowed.
+    /// Adds the error for a wrong value. `allowed` describes the allowed values.
     fn wrong(&mut self, path: &Path<'_>, value: &Value, allowed: impl fmt::Display) -> Option<Value> {
         if !self.has_enough_errors() {
             self.refuse(format_args!("The variable `{path}` is {}, but it must be {allowed}.", shown(value)));
@@ -123,10 +127,14 @@ impl Coercion<'_> {
         None
     }
 
-    /// Returns the coerced value. None if the value is wrong; the error is then added.
+    /// Returns the coerced value. If the value is wrong, adds an error and returns None.
     fn value(&mut self, value: &Value, expected: &Expected<'_>, path: &Path<'_>) -> Option<Value> {
         if *value == Value::Null {
-            return if expected.is_nullable() { Some(Value::Null) } else { self.wrong(path, value, "not null") };
+            return if expected.is_nullable() {
+                Some(Value::Null)
+            } else {
+                self.wrong(path, value, "a value other than null")
+            };
         }
         match (expected, value) {
             (Expected::List { of, .. }, Value::List(items)) => self.list(items, of, path),
@@ -166,7 +174,7 @@ impl Coercion<'_> {
             ("Int", _) => self.wrong(path, value, INT),
             ("Float", _) => self.wrong(path, value, "a number"),
             ("DateTime", _) if DateTime::parse(value.clone()).is_ok() => Some(value.clone()),
-            ("DateTime", _) => self.wrong(path, value, "a date and time of RFC 3339, such as \"2026-11-20T09:30:00Z\""),
+            ("DateTime", _) => self.wrong(path, value, format_args!("a string like {EXAMPLE} (RFC 3339)")),
             _ => match (self.types.types.get(name), value) {
                 (Some(ExtendedType::Enum(known)), _) => self.enum_value(value, known, path),
                 (Some(ExtendedType::InputObject(object)), Value::Object(members)) => self.object(members, object, path),
@@ -175,7 +183,7 @@ impl Coercion<'_> {
         }
     }
 
-    /// The value is an enum value only in the default of a variable. JSON has strings.
+    /// Returns the coerced value of an enum: a string in JSON, or an enum value in the default of a variable.
     fn enum_value(&mut self, value: &Value, known: &EnumType, path: &Path<'_>) -> Option<Value> {
         let name = match value {
             Value::String(text) => text.as_str(),
@@ -212,7 +220,7 @@ impl Coercion<'_> {
                 (None, Some(default)) => self.value(&constant(default), &expected, &path),
                 (None, None) if expected.is_nullable() => None,
                 (None, None) => {
-                    self.refuse(format_args!("The variable `{path}` of the type {} is missing.", field.ty));
+                    self.refuse(format_args!("The field `{path}` of the type {} is missing.", field.ty));
                     None
                 }
             };
@@ -223,10 +231,13 @@ impl Coercion<'_> {
             if self.names_schema {
                 let fields = OneOf(object.fields.keys());
                 self.refuse(format_args!(
-                    "The variable `{path}` must have exactly one field that is not null: {fields}."
+                    "The variable `{path}` must have exactly one field, and its value must not be null. \
+                     The field must be {fields}."
                 ));
             } else {
-                self.refuse(format_args!("The variable `{path}` must have exactly one field that is not null."));
+                self.refuse(format_args!(
+                    "The variable `{path}` must have exactly one field, and its value must not be null."
+                ));
             }
         }
         (self.errors.len() == before).then_some(Value::Object(coerced))
@@ -236,7 +247,7 @@ impl Coercion<'_> {
 const INT: &str = "an integer from -2147483648 to 2147483647";
 const ID: &str = "a string or an integer";
 
-/// Returns the value of an Int, which JSON may write with a fraction of zero, such as 1.0.
+/// Returns the value of an Int. JSON can write an integer with a fraction of zero, such as 1.0.
 fn int(number: &Number) -> Option<i32> {
     #[expect(clippy::cast_possible_truncation, reason = "the number has no fraction and is in the range")]
     let whole = |float: f64| (float.fract() == 0.0 && float.abs() <= f64::from(i32::MAX) + 1.0).then_some(float as i64);
@@ -244,8 +255,8 @@ fn int(number: &Number) -> Option<i32> {
     i32::try_from(integer).ok()
 }
 
-/// Returns the text of an ID that is given as an integer. Numbers that are too large for 64 bits have the text that
-/// JavaScript gives them.
+/// Returns the text of an ID that is given as an integer. A number that is too large for 64 bits is formatted as
+/// JavaScript formats it.
 fn id(number: &Number) -> Option<String> {
     /// From this number on, JavaScript writes an exponent.
     const EXPONENT: f64 = 1e21;
@@ -256,11 +267,11 @@ fn id(number: &Number) -> Option<String> {
         return Some(integer.to_string());
     }
     let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
-    // Zero is added because the text of -0 is 0.
+    // The addition of zero changes -0 to 0, as JavaScript formats it.
     Some(if float.abs() < EXPONENT { (float + 0.0).to_string() } else { format!("{float:e}").replace('e', "e+") })
 }
 
-/// A list of names in an error.
+/// Formats a list of names for an error, such as `one of INCOMING, OUTGOING`.
 struct OneOf<I>(I);
 
 impl<I: Iterator<Item = T> + Clone, T: fmt::Display> fmt::Display for OneOf<I> {
@@ -274,7 +285,7 @@ impl<I: Iterator<Item = T> + Clone, T: fmt::Display> fmt::Display for OneOf<I> {
     }
 }
 
-/// Returns a value as JSON, shortened.
+/// Returns a value as JSON, shortened to MAX_SHOWN characters.
 fn shown(value: &Value) -> String {
     let mut text = serde_json::to_string(value).unwrap_or_default();
     if let Some((end, _)) = text.char_indices().nth(MAX_SHOWN) {

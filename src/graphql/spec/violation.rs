@@ -1,4 +1,4 @@
-//! Errors of documents. Each names its rule in `extensions.rule`, so that clients can translate it.
+//! Errors of documents. Each violation has its rule in `extensions.rule`, so that clients can translate the error.
 
 use std::fmt::{self, Write as _};
 
@@ -14,16 +14,16 @@ use crate::graphql::rule::Rule;
 
 /// Maximum number of names that an error suggests.
 const MAX_SUGGESTIONS: usize = 3;
-/// Maximum number of errors of a document that suggest names, because a name is compared with all fields of its type.
+/// Maximum number of errors in a response that suggest names. A suggestion compares a name with all fields of a type.
 const MAX_SUGGESTING: usize = 10;
 /// Maximum length in bytes of a name for which similar names are suggested. Names of the schema are shorter.
 const MAX_MISSPELT_NAME: usize = 40;
-/// How similar a name must be to be suggested, from 0 (nothing in common) to 1 (the same).
+/// Minimum similarity of a suggested name, from 0 (nothing in common) to 1 (equal).
 const MIN_SIMILARITY: f64 = 0.5;
-/// Maximum bytes of a text of apollo-compiler. Some quote values of the document, which may be long.
+/// Maximum size of a text of apollo-compiler in bytes. Some texts quote values of the document, which can be long.
 const MAX_TEXT: usize = 2000;
 
-/// Errors of selections that apollo-compiler then leaves out of the document.
+/// Names of errors after which apollo-compiler omits the selection and continues to validate the rest of the document.
 const LEFT_OUT: [&str; 7] = [
     "UndefinedField",
     "SubselectionOnScalarType",
@@ -33,8 +33,12 @@ const LEFT_OUT: [&str; 7] = [
     "UndefinedRootOperation",
     "InvalidFragmentTarget",
 ];
-/// Errors that can follow from such an omission: the rest has no selections, or does not use a variable or fragment.
+/// Names of errors that such an omission can cause: the rest of the document lacks a selection set, or does not use a
+/// variable or a fragment.
 const FOLLOWING: [&str; 3] = ["MissingSubselection", "UnusedVariable", "UnusedFragment"];
+
+/// The next step in an error about fields that conflict.
+pub(super) const ALIAS: &str = " Give one of the fields a different alias.";
 
 /// Returns the error for a violation of a rule.
 pub(super) fn violation(rule: Rule, message: impl Into<String>, pos: Option<Pos>) -> ServerError {
@@ -54,10 +58,10 @@ pub(super) fn syntax(errors: &DiagnosticList) -> ServerError {
     };
     let text = shortened(&first.error);
     let pos = position(&first);
-    let place = pos.map(|Pos { line, column }| format!(" in line {line}, column {column}")).unwrap_or_default();
+    let place = pos.map(|Pos { line, column }| format!(" at line {line}, column {column}")).unwrap_or_default();
     let Some(text) = text.strip_prefix("syntax error: ") else {
         // The only other error of the parser is its limit.
-        let message = format!("The document is nested too deeply{place}.");
+        let message = format!("The document is nested too deeply{place}. Use fewer levels.");
         return at(Error::new(ErrorCode::OperationTooComplex, message), pos);
     };
     let text = text
@@ -71,8 +75,8 @@ pub(super) fn syntax(errors: &DiagnosticList) -> ServerError {
     at(Error::new(ErrorCode::GraphqlParseFailed, format!("Syntax error{place}: {text}.")), pos)
 }
 
-/// Returns the violations that apollo-compiler found, except those that `subscriptions` judges. `types` suggest similar
-/// names.
+/// Returns the violations that apollo-compiler found, except violations of the rule that `subscriptions` checks. If
+/// `types` are given, errors about unknown fields suggest similar names.
 pub(super) fn all(errors: &DiagnosticList, types: Option<&Types>) -> Vec<ServerError> {
     let name = |found: &Diagnostic<'_, DiagnosticData>| found.error.unstable_error_name().unwrap_or_default();
     let is_partial = errors.iter().any(|found| LEFT_OUT.contains(&name(&found)));
@@ -83,7 +87,7 @@ pub(super) fn all(errors: &DiagnosticList, types: Option<&Types>) -> Vec<ServerE
         .take(MAX_ERRORS)
         .enumerate()
         .map(|(index, (rule, found))| {
-            let mut message = sentence(&shortened(&found.error));
+            let mut message = message_of(&found);
             if rule == Rule::FieldsOnCorrectType
                 && index < MAX_SUGGESTING
                 && let Some(types) = types
@@ -96,7 +100,7 @@ pub(super) fn all(errors: &DiagnosticList, types: Option<&Types>) -> Vec<ServerE
         .collect()
 }
 
-/// Returns the rule of a diagnostic. None if `subscriptions` judges its case.
+/// Returns the rule of a diagnostic. None if `subscriptions` checks the rule.
 fn rule(name: &str) -> Option<Rule> {
     Some(match name {
         name if name.starts_with("SubscriptionUses") => return None,
@@ -129,12 +133,12 @@ fn rule(name: &str) -> Option<Rule> {
         "DisallowedVariableUsage" => Rule::VariablesInAllowedPosition,
         "RecursiveFragmentDefinition" => Rule::NoFragmentCycles,
         "DeeplyNestedType" | "RecursionError" | "RecursionLimitError" => Rule::MaxNesting,
-        // UnsupportedValueType, UndefinedEnumValue, RequiredField and others: all are about values.
+        // All other diagnostics are about values, such as UnsupportedValueType, UndefinedEnumValue and RequiredField.
         _ => Rule::ValuesOfCorrectType,
     })
 }
 
-/// Collects the beginning of a text. A write after MAX_TEXT bytes fails, so that the rest is not formatted.
+/// Collects the first MAX_TEXT bytes of a text. The write of further bytes fails, so that the rest is not formatted.
 struct Beginning(String);
 
 impl fmt::Write for Beginning {
@@ -148,12 +152,35 @@ impl fmt::Write for Beginning {
 
 fn shortened(text: &impl fmt::Display) -> String {
     let mut beginning = Beginning(String::new());
-    // The only error is that the text is longer.
+    // The write fails only if the text is longer than MAX_TEXT.
     let _ = write!(beginning, "{text}");
     beginning.0
 }
 
-/// Makes a sentence of apollo-compiler's text.
+/// Returns the message for a diagnostic. Some texts of apollo-compiler lack a name or the next step.
+fn message_of(found: &Diagnostic<'_, DiagnosticData>) -> String {
+    let text = shortened(&found.error);
+    match found.error.unstable_error_name().unwrap_or_default() {
+        // The document only names types and directives. The schema defines them.
+        "UndefinedDefinition" | "UndefinedDirective" => sentence(&text.replace(" in this document", " in the schema")),
+        // The text begins with the name of the directive.
+        "UnsupportedLocation" => format!("The @{}.", text.trim_end_matches('.')),
+        "ConflictingFieldType" | "ConflictingFieldName" | "ConflictingFieldArgument" => sentence(&text) + ALIAS,
+        "MissingSubselection" => {
+            // The name is only accessible in another text of the diagnostic: Field "x" of type "T" must have …
+            let other = found.error.unstable_compat_message().unwrap_or_default();
+            let field = other.split('"').nth(1).unwrap_or_default();
+            format!("The field `{field}` returns an object, so it must have a selection set: `{field} {{ … }}`.")
+        }
+        "IntCoercionError" => "An Int must be an integer from -2147483648 to 2147483647.".to_owned(),
+        "DeeplyNestedType" | "RecursionError" | "RecursionLimitError" => {
+            "The fragments of the document are nested too deeply. Use fewer levels.".to_owned()
+        }
+        _ => sentence(&text),
+    }
+}
+
+/// Returns a text with a capital letter and a full stop.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
@@ -164,9 +191,9 @@ fn position(found: &Diagnostic<'_, DiagnosticData>) -> Option<Pos> {
     found.line_column_range().map(|range| Pos { line: range.start.line, column: range.start.column })
 }
 
-/// Returns a sentence with the fields of the type that are similar to an unknown field. None if there are none.
+/// Returns a sentence that suggests the fields that are similar to an unknown field. None if no field is similar.
 fn similar_fields(found: &Diagnostic<'_, DiagnosticData>, types: &Types) -> Option<String> {
-    // The diagnostic shows the names only in its text: Cannot query field "x" on type "T".
+    // The names are only accessible in the text of the diagnostic: Cannot query field "x" on type "T".
     let text = found.error.unstable_compat_message()?;
     let mut quoted = text.split('"').skip(1).step_by(2);
     let (field, of) = (quoted.next()?, quoted.next()?);

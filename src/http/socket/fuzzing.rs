@@ -47,7 +47,7 @@ enum Outcome {
     /// The text is not a message of the protocol, and the socket is closed.
     NotAMessage,
     Message,
-    /// The message starts an operation whose document is refused with an error.
+    /// The message starts an operation whose payload or document is refused with an error.
     DocumentRefused,
     DocumentAccepted,
 }

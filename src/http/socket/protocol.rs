@@ -29,8 +29,8 @@ pub(super) enum ClientMessage {
         payload: Option<Map<String, Value>>,
     },
     Pong,
-    /// An operation. If its payload is not a request, it ends with this message, and the socket stays open for other
-    /// operations.
+    /// Starts an operation. If the payload is not a GraphQL request, `payload` is the message of the error that ends
+    /// the operation, and the socket stays open for other operations.
     Subscribe {
         id: String,
         payload: Result<Operation, String>,
@@ -53,7 +53,7 @@ struct Frame {
     payload: Option<Value>,
 }
 
-/// The members that name an operation, whatever its payload is. serde skips the payload without decoding it.
+/// The type and the id of a message. serde skips the payload without decoding it.
 #[derive(Deserialize)]
 struct Envelope {
     #[serde(rename = "type")]
@@ -128,7 +128,7 @@ impl Protocol {
             (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
                 let request = match payload {
                     Some(Value::Object(members)) => Operation::try_from(members),
-                    _ => Err("it must be an object".to_owned()),
+                    _ => Err("`payload` must be an object".to_owned()),
                 };
                 let payload = request.map_err(|reason| not_a_request(&reason));
                 ClientMessage::Subscribe { id: identifier(id)?, payload }
@@ -139,13 +139,13 @@ impl Protocol {
         })
     }
 
-    /// Reads a message whose JSON cannot be decoded, such as half of a surrogate pair in a variable. Returns None if the
-    /// message does not start an operation.
+    /// Reads a message whose payload cannot be decoded, for example because a string contains half of a surrogate pair.
+    /// Returns None if the message does not start an operation.
     fn undecodable(self, text: &str, error: &serde_json::Error) -> Option<ClientMessage> {
         let Envelope { kind, id } = serde_json::from_str(text).ok()?;
         match (self, kind.as_str()) {
             (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
-                Some(ClientMessage::Subscribe { id: identifier(id)?, payload: Err(not_a_request(error)) })
+                Some(ClientMessage::Subscribe { id: identifier(id)?, payload: Err(undecodable_json(error)) })
             }
             _ => None,
         }
@@ -195,8 +195,14 @@ impl Protocol {
     }
 }
 
-fn not_a_request(reason: &dyn std::fmt::Display) -> String {
+fn not_a_request(reason: &str) -> String {
     format!("The payload is not a GraphQL request: {reason}.")
+}
+
+fn undecodable_json(error: &serde_json::Error) -> String {
+    format!(
+        "The JSON of the message cannot be decoded: {error}. Strings must be valid Unicode, and numbers must be finite."
+    )
 }
 
 fn identifier(id: Option<Value>) -> Option<String> {

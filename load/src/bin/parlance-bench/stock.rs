@@ -76,7 +76,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         limiter: Limiter::local(&config.rates),
     };
     let app = App::open(&config, &url, cluster, Clock::system(), Random::system(), stop).await?;
-    // This schema executes documents without validating them, as it does in the server.
+    // This schema executes documents without validation, as in the server.
     let schema = Schemas::new(&app, &config.operations).executable().clone();
     let stock = Stock { schema: Loading { schema, loaders: StreamLoaders::new(app.clone()) }, app };
     let router = Router::new().route("/graphql", get(subscribe).post(execute)).with_state(stock);
