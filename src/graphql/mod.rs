@@ -38,7 +38,7 @@ pub use loaders::{Loaders, StreamLoaders};
 pub use log_request::{Items, LogRequest};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
 pub use rule::Rule;
-pub use spec::{Spec, Syntax, merge_root_fields, omit_arguments};
+pub use spec::{Spec, Syntax};
 pub use subscription::Rendering;
 
 use crate::config::Operations;

@@ -12,7 +12,7 @@ use async_graphql_value::{Number, Value as Literal};
 
 use super::lexer::tokens;
 use super::too_complex::{
-    List, MAX_PASSWORDS, PASSWORD_FIELDS, too_complex, too_long, too_many_fragments, too_many_passwords,
+    Large, MAX_PASSWORDS, PASSWORD_FIELDS, too_complex, too_long, too_many_fragments, too_many_passwords,
     too_many_tokens, too_much,
 };
 use crate::config::Operations as Limits;
@@ -86,8 +86,8 @@ impl Costs {
         if operations * fragments > limits.operation_max_fragments {
             return Err(too_many_fragments(operations, fragments, limits.operation_max_fragments));
         }
-        let mut lists = Vec::new();
-        let sum = self.sum(document, variables, &mut lists)?;
+        let mut largest = Vec::new();
+        let sum = self.sum(document, variables, &mut largest)?;
         if sum.depth > limits.operation_max_depth {
             return Err(too_much("levels of nested fields", sum.depth, limits.operation_max_depth));
         }
@@ -113,7 +113,7 @@ impl Costs {
             }
         }
         if sum.complexity > limits.operation_max_complexity {
-            return Err(too_complex(sum.complexity, limits.operation_max_complexity, lists));
+            return Err(too_complex(sum.complexity, limits.operation_max_complexity, largest));
         }
         Ok(DocumentCost {
             varies: sum.varies,
@@ -123,12 +123,12 @@ impl Costs {
         })
     }
 
-    /// Returns the cost of all operations, and adds their lists to `lists`.
+    /// Returns the cost of all operations, and adds their lists and root fields to `largest`.
     fn sum<'a>(
         &self,
         document: &'a ExecutableDocument,
         variables: &Variables,
-        lists: &mut Vec<List<'a>>,
+        largest: &mut Vec<Large<'a>>,
     ) -> Result<Cost, Error> {
         let mut sum = Cost::default();
         for (_, operation) in document.operations.iter() {
@@ -139,7 +139,7 @@ impl Costs {
                 fragment_costs: HashMap::new(),
                 operation,
                 variables,
-                lists,
+                largest,
             };
             sum = sum
                 .plus(directives(&operation.directives))
@@ -214,7 +214,7 @@ struct Counter<'a, 'c> {
     fragment_costs: HashMap<&'a Name, Option<Cost>>,
     operation: &'a OperationDefinition,
     variables: &'c Variables,
-    lists: &'c mut Vec<List<'a>>,
+    largest: &'c mut Vec<Large<'a>>,
 }
 
 impl<'a> Counter<'a, '_> {
@@ -252,8 +252,8 @@ impl<'a> Counter<'a, '_> {
         let cost = Cost { aliases: field.alias.is_some().into(), ..directives(&field.directives) };
         let name = field.name.node.as_str();
         let items = self.items(field);
-        if items > 1 && !matches!(name, "__schema" | "__type") {
-            self.lists.push(List { name, items, fields: within.complexity });
+        if (items > 1 || level == 0) && !matches!(name, "__schema" | "__type") {
+            self.largest.push(Large { name, items, fields: within.complexity });
         }
         let complexity = within.complexity.saturating_mul(items);
         let (complexity, introspection) = match name {
@@ -313,13 +313,13 @@ impl<'a> Counter<'a, '_> {
     fn forwarded(&self, field: &Field) -> u64 {
         let Some(input) = field.get_argument("input") else { return 0 };
         let length = |name| match &input.node {
-            Literal::Variable(variable) => match self.variables.get(variable) {
+            Literal::Variable(variable) => match self.value(variable) {
                 Some(Value::Object(members)) => members.get(name).map_or(1, list_length),
                 _ => 0,
             },
             Literal::Object(members) => match members.get(name) {
                 Some(Literal::List(items)) => items.len() as u64,
-                Some(Literal::Variable(variable)) => self.variables.get(variable).map_or(1, list_length),
+                Some(Literal::Variable(variable)) => self.value(variable).map_or(1, list_length),
                 _ => 1,
             },
             _ => 0,
@@ -330,13 +330,16 @@ impl<'a> Counter<'a, '_> {
     /// Returns the number of items that an argument requests, given as a literal or as a variable.
     fn argument(&self, field: &Field, name: &str) -> Option<RequestedSize> {
         match &field.get_argument(name)?.node {
-            Literal::Variable(variable) => {
-                RequestedSize::read(self.variables.get(variable).or_else(|| self.default(variable))?)
-            }
+            Literal::Variable(variable) => RequestedSize::read(self.value(variable)?),
             Literal::Number(number) => number.as_u64().map(RequestedSize::Number),
             Literal::List(items) => Some(RequestedSize::List(items.len())),
             _ => None,
         }
+    }
+
+    /// Returns the value of a variable, or its default if the variable is left out.
+    fn value(&self, variable: &Name) -> Option<&Value> {
+        self.variables.get(variable).or_else(|| self.default(variable))
     }
 
     fn default(&self, variable: &Name) -> Option<&'a Value> {

@@ -21,6 +21,8 @@ use crate::graphql::{Error, ErrorCode};
 const NOT_FOUND: &str = "PersistedQueryNotFound";
 /// Estimated bytes of memory that a parsed document takes for each byte of its text.
 const PARSED_BYTES: usize = 25;
+/// Estimated bytes of memory that each added selection takes.
+const SELECTION_BYTES: usize = 400;
 /// Estimated further bytes of memory that each document takes.
 const ENTRY_BYTES: usize = 500;
 /// Estimated weight in bytes of a typical document, from which the expected number of cache entries is computed.
@@ -56,6 +58,8 @@ pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
+    /// Number of selections of the document that its text does not have.
+    pub(super) added: usize,
     /// The cost with the variables of the operation for which the document was parsed.
     pub(super) cost: DocumentCost,
 }
@@ -72,7 +76,7 @@ struct Weight;
 
 impl Weighter<Digest, Arc<Validated>> for Weight {
     fn weight(&self, _: &Digest, validated: &Arc<Validated>) -> u64 {
-        (validated.text.len() * PARSED_BYTES + ENTRY_BYTES) as u64
+        (validated.text.len() * PARSED_BYTES + validated.added * SELECTION_BYTES + ENTRY_BYTES) as u64
     }
 }
 

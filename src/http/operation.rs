@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
-use async_graphql::{Request, Variables};
+use async_graphql::{Positioned, Request, Variables};
 use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -19,10 +19,7 @@ use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
-use crate::graphql::{
-    AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Rule, Schema, Spec, Syntax, merge_root_fields,
-    omit_arguments,
-};
+use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Rule, Schema, Spec, Syntax};
 use crate::limiter::Key;
 
 /// An operation as the client sends it: the members of a request (GraphQL over HTTP, section 5.4). Unknown members are
@@ -151,12 +148,12 @@ impl Operation {
         if let Some(syntax) = syntax {
             spec.validate(&syntax).map_err(Body::invalid)?;
             if let Some(validated) = Arc::get_mut(&mut document) {
-                merge_root_fields(&mut validated.document);
+                validated.added = spec.rewrite_unions(&mut validated.document);
             }
             server.documents.cache(Arc::clone(&document));
         }
         let (document, variables) = document.with_variables(spec, name.as_deref(), &variables)?;
-        let operation = operation(&document.document, name.as_deref()).ok_or_else(unknown_operation)?;
+        let operation = &operation(&document.document, name.as_deref()).ok_or_else(unknown_operation)?.node;
         let kind = operation.ty;
         let plan_request = match kind {
             OperationType::Subscription => {
@@ -187,7 +184,7 @@ impl Operation {
                     costs.check_text(&text).map_err(Body::refused)?;
                     let (syntax, document) = spec.parse(&text).map_err(|error| Body::invalid(vec![error]))?;
                     let cost = costs.check(&document, &variables).map_err(Body::refused)?;
-                    (Arc::new(Validated { digest, text, document, cost }), Some(syntax), cost)
+                    (Arc::new(Validated { digest, text, document, added: 0, cost }), Some(syntax), cost)
                 }
             };
         Ok(Admitted { document, syntax, cost, name: self.name, variables })
@@ -203,9 +200,10 @@ impl Validated {
         given: &Variables,
     ) -> Result<(Arc<Self>, Variables), Body> {
         let operation = operation(&self.document, name).ok_or_else(unknown_operation)?;
-        let variables = spec.coerce(operation, given).map_err(Body::invalid)?;
-        let changed = omit_arguments(&self.document, operation, &variables).map(|document| {
-            Arc::new(Self { digest: self.digest, text: Arc::clone(&self.text), document, cost: self.cost })
+        let variables = spec.coerce(&operation.node, given).map_err(Body::invalid)?;
+        let changed = spec.executable(&self.document, operation, name, &variables).map(|document| {
+            let (text, added) = (Arc::clone(&self.text), self.added);
+            Arc::new(Self { digest: self.digest, text, document, added, cost: self.cost })
         });
         Ok((changed.unwrap_or(self), variables))
     }
@@ -287,12 +285,12 @@ impl Parsed {
     }
 }
 
-fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
+fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a Positioned<OperationDefinition>> {
     let operation = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => operation,
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
         (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
         (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
     };
-    Some(&operation.node)
+    Some(operation)
 }

@@ -1,12 +1,13 @@
 //! Errors for documents that exceed a limit.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use crate::graphql::{Error, ErrorCode};
 
-/// Maximum number of lists in an error.
-const MAX_NAMED_LISTS: usize = 3;
+/// Maximum number of fields that an error names.
+const MAX_NAMED: usize = 3;
 
 /// Mutations that check or hash a password, which takes at least 50 ms of processor time.
 pub(super) const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
@@ -15,27 +16,42 @@ pub(super) const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassw
 /// request, which the rate limits count.
 pub(super) const MAX_PASSWORDS: u64 = 1;
 
-/// A field that returns a list.
-pub(super) struct List<'a> {
+/// A field that can have a large part of the fields of a document: a list or a field at the root.
+pub(super) struct Large<'a> {
     pub(super) name: &'a str,
-    /// Maximum number of items.
+    /// Maximum number of items. 1 if the field returns no list.
     pub(super) items: u64,
     /// Number of fields of each item.
     pub(super) fields: u64,
 }
 
-/// Returns the error for a document with too many fields. The error names the lists with the most fields.
-pub(super) fn too_complex(count: u64, max: u64, mut lists: Vec<List<'_>>) -> Error {
-    lists.sort_by_key(|list| Reverse(list.items.saturating_mul(list.fields)));
-    let named: Vec<_> = lists
+impl Large<'_> {
+    const fn total(&self) -> u64 {
+        self.items.saturating_mul(self.fields)
+    }
+}
+
+/// Returns the error for a document with too many fields. The error names the lists with the most fields. If the
+/// document has no lists, the error names the fields at the root with the most fields.
+pub(super) fn too_complex(count: u64, max: u64, mut largest: Vec<Large<'_>>) -> Error {
+    let has_lists = largest.iter().any(|field| field.items > 1);
+    largest.retain(|field| !has_lists || field.items > 1);
+    largest.sort_by_key(|field| (Reverse(field.total()), field.name));
+    let mut names = HashSet::new();
+    let named: Vec<_> = largest
         .iter()
-        .take(MAX_NAMED_LISTS)
-        .map(|List { name, items, fields }| format!("`{name}` ({items} items with {fields} fields each)"))
+        .filter(|field| names.insert(field.name))
+        .take(MAX_NAMED)
+        .map(|Large { name, items, fields }| match items {
+            1 => format!("`{name}` ({fields} fields)"),
+            _ => format!("`{name}` ({items} items with {fields} fields each)"),
+        })
         .collect();
-    let advice = if named.is_empty() {
-        "Select fewer fields.".to_owned()
-    } else {
-        format!("Request fewer items or fields of the largest lists: {}.", named.join(", "))
+    let named = named.join(", ");
+    let advice = match (has_lists, named.is_empty()) {
+        (true, _) => format!("Request fewer items or fields of the largest lists: {named}."),
+        (false, false) => format!("Select fewer fields in {named}."),
+        (false, true) => "Select fewer fields.".to_owned(),
     };
     let message = format!(
         "The document has {count} fields, counted once for each item of their lists, and may have at most {max}. \

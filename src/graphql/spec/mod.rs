@@ -5,21 +5,24 @@
 mod convert;
 mod lists;
 mod omissions;
+mod roots;
 mod subscriptions;
+mod unions;
 mod values;
 mod variables;
 mod violation;
+
+use std::collections::HashSet;
 
 use apollo_compiler::ast::{DirectiveList, Document, FieldDefinition, Type};
 use apollo_compiler::parser::Parser;
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument as Checked, Schema as Types, name};
-use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
-use async_graphql::{ServerError, Variables};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
+use async_graphql::{Name, Positioned, ServerError, Variables};
 
-pub use omissions::omit_arguments;
-pub use subscriptions::merge_root_fields;
+use omissions::Omissions;
 
 /// Maximum number of errors in a response about one document or its variables.
 const MAX_ERRORS: usize = 100;
@@ -30,6 +33,8 @@ const PARSER_LEVELS: usize = 2;
 /// Parses and validates documents and coerces variables, by the types of the schema.
 pub struct Spec {
     types: Valid<Types>,
+    /// The names of all arguments that have a default.
+    arguments_with_default: HashSet<String>,
     /// Maximum levels of nesting in a document. The parser recurses, so deeper documents could overflow the stack.
     max_nesting: usize,
     /// Whether introspection is allowed. If not, errors do not list the fields and values of types.
@@ -63,7 +68,8 @@ impl Spec {
             Ok(types) => types,
             Err(invalid) => unreachable!("the SDL that async-graphql writes is valid: {}", invalid.errors),
         };
-        Self { types, max_nesting, introspection }
+        let arguments_with_default = arguments_with_default(&types);
+        Self { types, arguments_with_default, max_nesting, introspection }
     }
 
     /// Parses a document. The error describes the first syntax error in one sentence, with line and column.
@@ -106,4 +112,50 @@ impl Spec {
     pub fn coerce(&self, operation: &OperationDefinition, given: &Variables) -> Result<Variables, Vec<ServerError>> {
         variables::coerce(&self.types, self.introspection, operation, given)
     }
+
+    /// Rewrites a valid document so that async-graphql applies all its fragments. Returns the number of selections that
+    /// were added.
+    pub fn rewrite_unions(&self, document: &mut ExecutableDocument) -> usize {
+        unions::rewrite(&self.types, document)
+    }
+
+    /// Returns the document that async-graphql executes for an operation, if it must differ from the valid document.
+    /// `variables` are coerced.
+    pub fn executable(
+        &self,
+        document: &ExecutableDocument,
+        operation: &Positioned<OperationDefinition>,
+        name: Option<&str>,
+        variables: &Variables,
+    ) -> Option<ExecutableDocument> {
+        let omissions = Omissions::new(&self.arguments_with_default, &operation.node, variables);
+        let (has_omissions, is_merged) = (omissions.are_in(document), roots::are_merged(&operation.node));
+        if is_merged && !has_omissions {
+            return None;
+        }
+        let mut operation = operation.clone();
+        let mut fragments = document.fragments.clone();
+        if !is_merged {
+            operation.node.selection_set.node.items = roots::merge(&operation.node, document, variables);
+        }
+        if has_omissions {
+            omissions.remove_from(&mut operation.node.selection_set.node);
+            fragments.values_mut().for_each(|fragment| omissions.remove_from(&mut fragment.node.selection_set.node));
+        }
+        let operations = match name {
+            Some(name) => DocumentOperations::Multiple([(Name::new(name), operation)].into()),
+            None => DocumentOperations::Single(operation),
+        };
+        Some(ExecutableDocument { operations, fragments })
+    }
+}
+
+fn arguments_with_default(types: &Types) -> HashSet<String> {
+    let fields = types.types.values().filter_map(|ty| match ty {
+        ExtendedType::Object(object) => Some(&object.fields),
+        ExtendedType::Interface(interface) => Some(&interface.fields),
+        _ => None,
+    });
+    let arguments = fields.flat_map(|fields| fields.values()).flat_map(|field| &field.arguments);
+    arguments.filter(|argument| argument.default_value.is_some()).map(|argument| argument.name.to_string()).collect()
 }

@@ -1,71 +1,65 @@
-//! Removes arguments whose variable is omitted.
+//! Arguments whose variable is left out.
 
 use std::collections::HashSet;
 
-use async_graphql::parser::types::{
-    Directive, DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet,
-};
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{Name, Positioned, Variables};
 use async_graphql_value::Value as Literal;
 
-/// Removes each argument and input field whose value is an omitted variable without a default, so that the default of
-/// the argument or input field applies (CoerceArgumentValues, section 6.4.1). async-graphql would pass null instead.
-/// `variables` must be coerced. Returns None if no variable is omitted.
-pub fn omit_arguments(
-    document: &ExecutableDocument,
-    operation: &OperationDefinition,
-    variables: &Variables,
-) -> Option<ExecutableDocument> {
-    let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
-    let absent: HashSet<_> = declared.filter(|name| !variables.contains_key(*name)).cloned().collect();
-    if absent.is_empty() {
-        return None;
-    }
-    let mut document = document.clone();
-    match &mut document.operations {
-        DocumentOperations::Single(operation) => omit_in_set(&mut operation.node.selection_set.node, &absent),
-        DocumentOperations::Multiple(operations) => {
-            operations.values_mut().for_each(|one| omit_in_set(&mut one.node.selection_set.node, &absent));
-        }
-    }
-    document.fragments.values_mut().for_each(|one| omit_in_set(&mut one.node.selection_set.node, &absent));
-    Some(document)
+/// Arguments whose own default applies, because their value is a variable that is left out and has no default
+/// (CoerceArgumentValues, section 6.4.1). async-graphql would pass null.
+pub(super) struct Omissions<'a> {
+    /// The names of all arguments of the schema that have a default.
+    with_default: &'a HashSet<String>,
+    /// The variables that are left out.
+    absent: HashSet<&'a Name>,
 }
 
-fn omit_in_set(set: &mut SelectionSet, absent: &HashSet<Name>) {
-    for item in &mut set.items {
-        omit_in_directives(item.node.directives_mut(), absent);
-        match &mut item.node {
+impl<'a> Omissions<'a> {
+    /// `variables` are coerced.
+    pub(super) fn new(
+        with_default: &'a HashSet<String>,
+        operation: &'a OperationDefinition,
+        variables: &Variables,
+    ) -> Self {
+        let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
+        Self { with_default, absent: declared.filter(|name| !variables.contains_key(*name)).collect() }
+    }
+
+    /// Whether the document has such an argument.
+    pub(super) fn are_in(&self, document: &ExecutableDocument) -> bool {
+        let operations = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
+        let fragments = document.fragments.values().map(|fragment| &fragment.node.selection_set.node);
+        !self.absent.is_empty() && operations.chain(fragments).any(|set| self.are_in_set(set))
+    }
+
+    fn are_in_set(&self, set: &SelectionSet) -> bool {
+        set.items.iter().any(|item| match &item.node {
             Selection::Field(field) => {
-                omit_in_arguments(&mut field.node.arguments, absent);
-                omit_in_set(&mut field.node.selection_set.node, absent);
+                field.node.arguments.iter().any(|argument| self.has(argument))
+                    || self.are_in_set(&field.node.selection_set.node)
             }
-            Selection::InlineFragment(fragment) => omit_in_set(&mut fragment.node.selection_set.node, absent),
-            Selection::FragmentSpread(_) => {}
+            Selection::InlineFragment(fragment) => self.are_in_set(&fragment.node.selection_set.node),
+            Selection::FragmentSpread(_) => false,
+        })
+    }
+
+    /// Removes such arguments.
+    pub(super) fn remove_from(&self, set: &mut SelectionSet) {
+        for item in &mut set.items {
+            match &mut item.node {
+                Selection::Field(field) => {
+                    field.node.arguments.retain(|argument| !self.has(argument));
+                    self.remove_from(&mut field.node.selection_set.node);
+                }
+                Selection::InlineFragment(fragment) => self.remove_from(&mut fragment.node.selection_set.node),
+                Selection::FragmentSpread(_) => {}
+            }
         }
     }
-}
 
-fn omit_in_directives(directives: &mut [Positioned<Directive>], absent: &HashSet<Name>) {
-    directives.iter_mut().for_each(|directive| omit_in_arguments(&mut directive.node.arguments, absent));
-}
-
-fn omit_in_arguments(arguments: &mut Vec<(Positioned<Name>, Positioned<Literal>)>, absent: &HashSet<Name>) {
-    arguments.retain(|(_, value)| !is_absent(&value.node, absent));
-    arguments.iter_mut().for_each(|(_, value)| omit_in_value(&mut value.node, absent));
-}
-
-fn omit_in_value(value: &mut Literal, absent: &HashSet<Name>) {
-    match value {
-        Literal::List(items) => items.iter_mut().for_each(|item| omit_in_value(item, absent)),
-        Literal::Object(members) => {
-            members.retain(|_, member| !is_absent(member, absent));
-            members.values_mut().for_each(|member| omit_in_value(member, absent));
-        }
-        _ => {}
+    fn has(&self, (name, value): &(Positioned<Name>, Positioned<Literal>)) -> bool {
+        matches!(&value.node, Literal::Variable(variable) if self.absent.contains(variable))
+            && self.with_default.contains(name.node.as_str())
     }
-}
-
-fn is_absent(value: &Literal, absent: &HashSet<Name>) -> bool {
-    matches!(value, Literal::Variable(name) if absent.contains(name))
 }

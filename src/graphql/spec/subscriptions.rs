@@ -1,12 +1,11 @@
 //! The root of subscriptions. A subscription has exactly one root field, which may be in fragments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use apollo_compiler::ast::Value;
 use apollo_compiler::executable::{Operation, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name};
-use async_graphql::parser::types as tree;
-use async_graphql::{Positioned, ServerError};
+use async_graphql::ServerError;
 
 use super::violation::violation;
 use crate::graphql::rule::Rule;
@@ -82,86 +81,5 @@ impl<'a> Root<'a> {
             }
         }
         left_out
-    }
-}
-
-/// Replaces the fragments at the root of each subscription with their fields, and merges fields with the same response
-/// key. async-graphql executes only fields at the root of a subscription. The document must be valid.
-pub fn merge_root_fields(document: &mut tree::ExecutableDocument) {
-    let fragments = &document.fragments;
-    let operations: Vec<_> = match &mut document.operations {
-        tree::DocumentOperations::Single(operation) => vec![operation],
-        tree::DocumentOperations::Multiple(operations) => operations.values_mut().collect(),
-    };
-    for operation in operations {
-        if operation.node.ty != tree::OperationType::Subscription {
-            continue;
-        }
-        let root = &mut operation.node.selection_set.node;
-        if matches!(root.items.as_slice(), [Positioned { node: tree::Selection::Field(_), .. }]) {
-            continue;
-        }
-        let mut merged = Merged { fragments, fields: Vec::new(), visited: HashSet::new() };
-        merged.add(&root.items, &[]);
-        root.items = merged.into_items();
-    }
-}
-
-struct Merged<'a> {
-    fragments: &'a HashMap<async_graphql::Name, Positioned<tree::FragmentDefinition>>,
-    fields: Vec<Positioned<tree::Field>>,
-    visited: HashSet<&'a str>,
-}
-
-impl Merged<'_> {
-    /// Adds the fields of selections. `conditions` are the directives of the enclosing fragments.
-    fn add(&mut self, items: &[Positioned<tree::Selection>], conditions: &[Positioned<tree::Directive>]) {
-        for item in items {
-            let all = [conditions, item.node.directives().as_slice()].concat();
-            if all.iter().any(leaves_out) {
-                continue;
-            }
-            match &item.node {
-                tree::Selection::Field(field) => self.add_field(field.clone()),
-                tree::Selection::InlineFragment(fragment) => self.add(&fragment.node.selection_set.node.items, &all),
-                tree::Selection::FragmentSpread(spread) => {
-                    let known = self.fragments.get_key_value(&spread.node.fragment_name.node);
-                    if let Some((name, fragment)) = known
-                        && self.visited.insert(name)
-                    {
-                        self.add(&fragment.node.selection_set.node.items, &all);
-                    }
-                }
-            }
-        }
-    }
-
-    fn add_field(&mut self, mut field: Positioned<tree::Field>) {
-        field.node.directives.clear();
-        let key = field.node.response_key().node.clone();
-        match self.fields.iter_mut().find(|known| known.node.response_key().node == key) {
-            Some(known) => {
-                known.node.selection_set.node.items.append(&mut field.node.selection_set.node.items);
-            }
-            None => self.fields.push(field),
-        }
-    }
-
-    fn into_items(self) -> Vec<Positioned<tree::Selection>> {
-        let item = |field: Positioned<tree::Field>| {
-            let pos = field.pos;
-            Positioned::new(tree::Selection::Field(field), pos)
-        };
-        self.fields.into_iter().map(item).collect()
-    }
-}
-
-/// Whether a directive excludes its selection. At the root of a valid subscription, the condition is a literal.
-fn leaves_out(directive: &Positioned<tree::Directive>) -> bool {
-    let condition = directive.node.get_argument("if").map(|condition| &condition.node);
-    match directive.node.name.node.as_str() {
-        "skip" => condition == Some(&async_graphql_value::Value::Boolean(true)),
-        "include" => condition == Some(&async_graphql_value::Value::Boolean(false)),
-        _ => false,
     }
 }
