@@ -38,7 +38,7 @@ pub use loaders::{Loaders, StreamLoaders};
 pub use log_request::{Items, LogRequest};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
 pub use rule::Rule;
-pub use spec::{Spec, Syntax};
+pub use spec::{Spec, Syntax, tokens, too_nested};
 pub use subscription::Rendering;
 
 use crate::config::Operations;

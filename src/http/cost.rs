@@ -10,13 +10,12 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::{Number, Value as Literal};
 
-use super::lexer::tokens;
 use super::too_complex::{
     Large, MAX_PASSWORDS, PASSWORD_FIELDS, too_complex, too_long, too_many_fragments, too_many_passwords,
     too_many_tokens, too_much,
 };
 use crate::config::Operations as Limits;
-use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, Rule, page_sizes};
+use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, Rule, page_sizes, tokens, too_nested};
 
 /// The query of `getIntrospectionQuery` in graphql-js, the reference implementation, with all its options.
 const INTROSPECTION: &str = include_str!("introspection.graphql");
@@ -55,16 +54,17 @@ impl Costs {
     }
 
     /// Refuses a text that is too long, has too many tokens or has brackets that are nested too deeply. The check comes
-    /// before the parser, because the parser recurses and a stack overflow would end the process.
+    /// before the parser, because the parser recurses and a stack overflow would end the process. Ends at a text that
+    /// is not a token, because the parser does not read further either.
     pub(super) fn check_text(&self, text: &str) -> Result<(), Error> {
         if text.len() > self.limits.operation_max_bytes {
             return Err(too_long(text.len(), self.limits.operation_max_bytes));
         }
         let mut open = 0_usize;
         for (index, token) in tokens(text).enumerate() {
-            match token {
-                b'{' | b'[' | b'(' => open += 1,
-                b'}' | b']' | b')' => open = open.saturating_sub(1),
+            match token.map_or("", |token| token.text) {
+                "{" | "[" | "(" => open += 1,
+                "}" | "]" | ")" => open = open.saturating_sub(1),
                 _ => {}
             }
             if open > self.limits.operation_max_nesting {
@@ -149,8 +149,7 @@ impl Costs {
     }
 
     fn too_nested(&self) -> Error {
-        let max = self.limits.operation_max_nesting;
-        Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} levels of nesting."))
+        too_nested(self.limits.operation_max_nesting)
     }
 }
 

@@ -21,7 +21,6 @@ mod forwarded;
 mod graphql;
 mod health;
 mod home;
-mod lexer;
 mod lifetime;
 mod metrics;
 mod operation;

@@ -185,12 +185,32 @@ async fn documents_that_are_costly_to_validate_are_refused() {
 #[tokio::test]
 async fn the_error_for_a_wrong_syntax_has_line_and_column() {
     let node = Node::start().await;
-    let answer = node.call(None, "{\n  viewer { id\n", json!({})).await;
-    assert_eq!(answer.code(), "GRAPHQL_PARSE_FAILED");
-    assert_eq!(
-        message(&answer.body),
-        "Syntax error at line 2, column 15: expected `}`, found the end of the document."
-    );
+    for (query, expected) in [
+        (
+            "{\n  viewer { id",
+            "Syntax error at line 2, column 14: expected a field, a fragment or `}`, found the end of the document.",
+        ),
+        (
+            "{ viewer { conversations(first) { nodes { id } } } }",
+            "Syntax error at line 1, column 31: expected `:` after the argument `first`, found `)`.",
+        ),
+    ] {
+        let answer = node.call(None, query, json!({})).await;
+        assert_eq!(answer.code(), "GRAPHQL_PARSE_FAILED");
+        assert_eq!(message(&answer.body), expected);
+    }
+}
+
+#[tokio::test]
+async fn commas_are_ignored_and_definitions_may_have_descriptions() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let query = r#"
+        """Loads the viewer."""
+        query ("Always true" $n: Boolean = true) { ...,F @include(if: $n) a ,: viewer { __typename } }
+        "é" fragment F on Query { viewer { user { username } } }"#;
+    let answer = ada.query(query, json!({})).await;
+    assert_eq!(answer, json!({"viewer": {"user": {"username": "ada"}}, "a": {"__typename": "Viewer"}}));
 }
 
 #[tokio::test]

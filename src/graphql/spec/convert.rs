@@ -13,6 +13,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Pos, Positioned, ServerError, Value as ConstValue};
 use async_graphql_value::{Number, Value};
 
+use super::position::position;
 use super::violation::violation;
 use crate::graphql::rule::Rule;
 
@@ -41,11 +42,7 @@ pub(super) fn document(ast: &Document, text: &str) -> Result<ExecutableDocument,
                 let fragment = Positioned::new(converter.fragment(node, pos), pos);
                 add(&mut fragments, &node.name, fragment, Rule::UniqueFragmentNames)?;
             }
-            other => {
-                let message = "A document may contain only operations and fragments. Remove definitions of types, \
-                    directives and schemas.";
-                return Err(violation(Rule::ExecutableDefinitions, message, Some(converter.pos(other.location()))));
-            }
+            other => return Err(not_executable(converter.pos(other.location()))),
         }
     }
     let operations = match anonymous {
@@ -54,6 +51,13 @@ pub(super) fn document(ast: &Document, text: &str) -> Result<ExecutableDocument,
         None => DocumentOperations::Multiple(named),
     };
     Ok(ExecutableDocument { operations, fragments })
+}
+
+/// Returns the error for a definition of a type, a directive or a schema.
+pub(super) fn not_executable(pos: Pos) -> ServerError {
+    let message = "A document may contain only operations and fragments. Remove definitions of types, directives and \
+        schemas.";
+    violation(Rule::ExecutableDefinitions, message, Some(pos))
 }
 
 fn lone_anonymous(pos: Pos) -> ServerError {
@@ -91,15 +95,11 @@ impl Converter<'_> {
     /// Returns the line and column of a node. A node that begins before the previous one gets the previous position.
     fn pos(&mut self, span: Option<SourceSpan>) -> Pos {
         let Some(skipped) = span.and_then(|span| self.text.get(self.offset..span.offset())) else { return self.pos };
-        let mut rest = skipped.chars().peekable();
-        while let Some(next) = rest.next() {
-            let ends_line = next == '\n' || next == '\r' && rest.peek() != Some(&'\n');
-            if ends_line {
-                self.pos = Pos { line: self.pos.line + 1, column: 1 };
-            } else {
-                self.pos.column += 1;
-            }
-        }
+        let Pos { line, column } = position(skipped, skipped.len());
+        self.pos = match line {
+            1 => Pos { line: self.pos.line, column: self.pos.column + column - 1 },
+            _ => Pos { line: self.pos.line + line - 1, column },
+        };
         self.offset += skipped.len();
         self.pos
     }

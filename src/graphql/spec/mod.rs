@@ -1,10 +1,13 @@
-//! Validation of documents and coercion of variables as the GraphQL specification requires. apollo-compiler parses and
-//! validates documents, and this module coerces variables. async-graphql then executes the document without another
-//! validation. See docs/decisions/0020.
+//! Validation of documents and coercion of variables as the GraphQL specification requires. This module checks the
+//! syntax of documents, apollo-compiler parses and validates them, and this module coerces variables. async-graphql then
+//! executes the document without another validation. See docs/decisions/0020.
 
 mod convert;
+mod grammar;
+mod lexer;
 mod lists;
 mod omissions;
+mod position;
 mod roots;
 mod subscriptions;
 mod unions;
@@ -24,11 +27,11 @@ use async_graphql::{Name, Positioned, ServerError, Variables};
 
 use omissions::Omissions;
 
+pub use grammar::too_nested;
+pub use lexer::tokens;
+
 /// Maximum number of errors in a response about one document or its variables.
 const MAX_ERRORS: usize = 100;
-
-/// Levels of the parser for each level of nesting. The parser counts a selection set and a field in it as two levels.
-const PARSER_LEVELS: usize = 2;
 
 /// Parses and validates documents and coerces variables, by the types of the schema.
 pub struct Spec {
@@ -74,9 +77,10 @@ impl Spec {
 
     /// Parses a document. The error describes the first syntax error in one sentence, with line and column.
     pub fn parse(&self, text: &str) -> Result<(Syntax, ExecutableDocument), ServerError> {
-        let mut parser = Parser::new().recursion_limit(PARSER_LEVELS * self.max_nesting);
-        let ast = parser.parse_ast(text, "document").map_err(|invalid| violation::syntax(&invalid.errors))?;
-        let document = convert::document(&ast, text)?;
+        let text = grammar::check(text, self.max_nesting)?;
+        let mut parser = Parser::new().recursion_limit(self.max_nesting);
+        let ast = parser.parse_ast(&*text, "document").map_err(|invalid| violation::syntax(&invalid.errors))?;
+        let document = convert::document(&ast, &text)?;
         Ok((Syntax(ast), document))
     }
 

@@ -45,33 +45,22 @@ pub(super) fn violation(rule: Rule, message: impl Into<String>, pos: Option<Pos>
     at(Error::violation(rule, message), pos)
 }
 
-fn at(error: Error, pos: Option<Pos>) -> ServerError {
+/// Returns an error with a position.
+pub(super) fn at(error: Error, pos: Option<Pos>) -> ServerError {
     let mut error = ServerError::from(error);
     error.locations = pos.into_iter().collect();
     error
 }
 
-/// Returns the first syntax error of a document, as one sentence.
+/// Returns the first syntax error of a document that apollo-parser refuses and `grammar` accepts, as one sentence.
 pub(super) fn syntax(errors: &DiagnosticList) -> ServerError {
     let Some(first) = errors.iter().next() else {
         return at(Error::new(ErrorCode::GraphqlParseFailed, "The document has a syntax error."), None);
     };
     let text = shortened(&first.error);
+    let text = text.trim_start_matches("syntax error: ").trim_end_matches('.');
     let pos = position(&first);
     let place = pos.map(|Pos { line, column }| format!(" at line {line}, column {column}")).unwrap_or_default();
-    let Some(text) = text.strip_prefix("syntax error: ") else {
-        // The only other error of the parser is its limit.
-        let message = format!("The document is nested too deeply{place}. Use fewer levels.");
-        return at(Error::new(ErrorCode::OperationTooComplex, message), pos);
-    };
-    let text = text
-        .trim_end_matches('.')
-        .replace("R_CURLY", "`}`")
-        .replace("R_PAREN", "`)`")
-        .replace("R_BRACK", "`]`")
-        .replace("<EOF>", "end of the document")
-        .replace("got EOF", "found the end of the document")
-        .replace(", got ", ", found ");
     at(Error::new(ErrorCode::GraphqlParseFailed, format!("Syntax error{place}: {text}.")), pos)
 }
 
