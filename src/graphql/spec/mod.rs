@@ -2,14 +2,17 @@
 //! syntax of documents, apollo-compiler parses and validates them, and this module coerces variables. async-graphql then
 //! executes the document without another validation. See docs/decisions/0020.
 
+mod conflicts;
 mod convert;
 mod grammar;
 mod lexer;
-mod lists;
+mod never_null;
 mod omissions;
 mod position;
 mod roots;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod unions;
 mod values;
 mod variables;
@@ -18,9 +21,10 @@ mod violation;
 use std::collections::HashSet;
 
 use apollo_compiler::ast::{DirectiveList, Document, FieldDefinition, Type};
+use apollo_compiler::executable::OperationMap;
 use apollo_compiler::parser::Parser;
 use apollo_compiler::schema::{Component, ExtendedType};
-use apollo_compiler::validation::Valid;
+use apollo_compiler::validation::{Valid, WithErrors};
 use apollo_compiler::{ExecutableDocument as Checked, Schema as Types, name};
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
 use async_graphql::{Name, Positioned, ServerError, Variables};
@@ -29,9 +33,14 @@ use omissions::Omissions;
 
 pub use grammar::too_nested;
 pub use lexer::tokens;
+pub use never_null::NeverNull;
 
 /// Maximum number of errors in a response about one document or its variables.
 const MAX_ERRORS: usize = 100;
+
+/// Number of operations that apollo-compiler validates together. It finds an error in a fragment again for each
+/// operation, and returns only after it has found all errors. So this number limits the memory that errors take.
+const OPERATIONS_AT_ONCE: usize = 16;
 
 /// Parses and validates documents and coerces variables, by the types of the schema.
 pub struct Spec {
@@ -40,7 +49,7 @@ pub struct Spec {
     arguments_with_default: HashSet<String>,
     /// Maximum levels of nesting in a document. The parser recurses, so deeper documents could overflow the stack.
     max_nesting: usize,
-    /// Whether introspection is allowed. If not, errors do not list the fields and values of types.
+    /// Whether introspection is allowed. If not, errors name nothing of the schema that the client has not named.
     introspection: bool,
 }
 
@@ -86,30 +95,54 @@ impl Spec {
 
     /// Validates a document against the schema (section 5 of the specification). The cost of the document must be
     /// within the limits, because the time of the validation depends on the number of fields and fragments in all
-    /// operations.
-    pub fn validate(&self, Syntax(ast): &Syntax) -> Result<(), Vec<ServerError>> {
-        let (checked, mut errors) = match ast.to_executable_validate(&self.types) {
-            Ok(checked) => (checked.into_inner(), Vec::new()),
-            Err(invalid) => {
-                let found = violation::all(&invalid.errors, self.introspection.then_some(&*self.types));
-                (invalid.partial, found)
-            }
+    /// operations. Apply the result to the converted document before `coerce`.
+    pub fn validate(&self, Syntax(ast): &Syntax) -> Result<NeverNull, Vec<ServerError>> {
+        let (document, mut errors) = match ast.to_executable(&self.types) {
+            Ok(document) => (document, Vec::new()),
+            Err(WithErrors { partial, errors }) => (partial, violation::all(&errors, true, self.shown_types())),
         };
-        if errors.is_empty() {
-            errors.extend(self.further_errors(&checked));
+        let conflicts = conflicts::errors(&self.types, &document);
+        if conflicts.is_empty() {
+            errors.extend(self.validate_operations(&document, !errors.is_empty()));
         }
-        // apollo-compiler reports two errors at the same place for fields that conflict in two ways.
-        errors.dedup_by(|one, other| one.locations == other.locations && one.extensions == other.extensions);
+        errors.extend(conflicts);
+        let mut never_null = NeverNull::default();
+        if errors.is_empty() {
+            // The rules that apollo-compiler does not implement or implements differently.
+            (errors, never_null) = values::check(&self.types, &document, self.introspection);
+            errors.extend(subscriptions::errors(&document));
+        }
+        // An error in a fragment is found again for each operation that spreads the fragment.
+        errors.sort_by_cached_key(|error| (error.locations.first().copied(), error.message.clone()));
+        errors.dedup_by(|one, other| one.locations == other.locations && one.message == other.message);
         errors.truncate(MAX_ERRORS);
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() { Ok(never_null) } else { Err(errors) }
     }
 
-    /// Returns the violations of the rules that apollo-compiler does not implement or implements differently.
-    fn further_errors(&self, document: &Checked) -> Vec<ServerError> {
-        let mut errors = values::errors(&self.types, document, self.introspection);
-        errors.extend(subscriptions::errors(document));
-        errors.extend(lists::errors(document));
+    /// Returns the violations that apollo-compiler finds in the operations. Does not validate further operations if
+    /// there are MAX_ERRORS errors. `is_partial` says whether selections with errors were omitted from the document.
+    fn validate_operations(&self, document: &Checked, is_partial: bool) -> Vec<ServerError> {
+        let mut errors = Vec::new();
+        let operations: Vec<_> = document.operations.iter().collect();
+        for group in operations.chunks(OPERATIONS_AT_ONCE) {
+            let (sources, fragments) = (document.sources.clone(), document.fragments.clone());
+            let mut part = Checked { sources, operations: OperationMap::default(), fragments };
+            for &operation in group {
+                part.operations.insert(operation.clone());
+            }
+            if let Err(invalid) = part.validate(&self.types) {
+                errors.extend(violation::all(&invalid.errors, is_partial, self.shown_types()));
+            }
+            if errors.len() >= MAX_ERRORS {
+                break;
+            }
+        }
         errors
+    }
+
+    /// Returns the types that errors may name. None if introspection is not allowed.
+    fn shown_types(&self) -> Option<&Types> {
+        self.introspection.then_some(&*self.types)
     }
 
     /// Returns the coerced values of the variables that the operation defines (CoerceVariableValues, section 6.1.2).

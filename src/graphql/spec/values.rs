@@ -1,28 +1,43 @@
-//! Rules about values that apollo-compiler does not check: `@oneOf` input objects, duplicate fields of input objects,
-//! dates, and variables with the default null where null is not allowed. Also the rule NoSchemaIntrospection.
+//! Rules about values that apollo-compiler does not check: variables in lists and objects, variables with the default
+//! null where null is not allowed, `@oneOf` input objects, duplicate fields of input objects, and dates. Also the rules
+//! NoSchemaIntrospection and NoUnusedFragments.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use apollo_compiler::ast::{self, Value};
 use apollo_compiler::executable::{Field, Operation, Selection, SelectionSet};
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{ExecutableDocument, Name, Node, Schema as Types};
-use async_graphql::{Pos, ScalarType as _, ServerError};
+use async_graphql::{ScalarType as _, ServerError};
 
 use super::MAX_ERRORS;
-use super::violation::violation;
+use super::never_null::NeverNull;
+use super::violation::{Shown, pos_of, violation};
 use crate::graphql::rule::Rule;
 use crate::graphql::scalars::DateTime;
 
 /// An example of a DateTime, for errors.
 pub(super) const EXAMPLE: &str = "\"2026-11-20T09:30:00Z\"";
 
-/// Returns the violations of these rules. `introspection` says whether the server allows introspection.
-pub(super) fn errors(types: &Types, document: &ExecutableDocument, introspection: bool) -> Vec<ServerError> {
-    let mut errors = Vec::new();
+/// Returns the violations of these rules, and the variables that must not be null although their types are nullable.
+/// `introspection` says whether the server allows introspection. apollo-compiler must have found the document valid.
+pub(super) fn check(
+    types: &Types,
+    document: &ExecutableDocument,
+    introspection: bool,
+) -> (Vec<ServerError>, NeverNull) {
+    let (mut errors, mut never_null, mut used) = (Vec::new(), NeverNull::default(), HashSet::new());
     for operation in document.operations.iter() {
-        let mut walk =
-            Walk { introspection, types, document, operation, fragments: HashSet::new(), errors: &mut errors };
+        let mut walk = Walk {
+            introspection,
+            types,
+            document,
+            operation,
+            fragments: HashSet::new(),
+            errors: &mut errors,
+            never_null: &mut never_null,
+        };
         for variable in &operation.variables {
             if let Some(default) = &variable.default_value {
                 walk.value(default, &variable.ty, Place { has_default: false, is_one_of: false });
@@ -31,18 +46,27 @@ pub(super) fn errors(types: &Types, document: &ExecutableDocument, introspection
         }
         walk.directives(&operation.directives);
         walk.selections(&operation.selection_set);
+        used.extend(walk.fragments);
     }
-    errors
+    let unused = document.fragments.values().filter(|fragment| !used.contains(&fragment.name));
+    let unused = unused.take(MAX_ERRORS.saturating_sub(errors.len())).map(|fragment| {
+        let name = Shown(&fragment.name);
+        let message = format!("The fragment `{name}` is not used. Spread it in an operation, or remove it.");
+        violation(Rule::NoUnusedFragments, message, pos_of(fragment.location(), &document.sources))
+    });
+    errors.extend(unused);
+    (errors, never_null)
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'e> {
     introspection: bool,
     types: &'a Types,
     document: &'a ExecutableDocument,
     operation: &'a Operation,
     /// The fragments that were visited for this operation.
     fragments: HashSet<&'a Name>,
-    errors: &'a mut Vec<ServerError>,
+    errors: &'e mut Vec<ServerError>,
+    never_null: &'e mut NeverNull,
 }
 
 /// The argument or input field that has a value.
@@ -54,20 +78,22 @@ struct Place {
     is_one_of: bool,
 }
 
-impl<'a> Walk<'a> {
-    fn error<T>(&mut self, rule: Rule, message: String, node: &Node<T>) {
+impl<'a> Walk<'a, '_> {
+    fn error<T>(&mut self, rule: Rule, message: fmt::Arguments<'_>, node: &Node<T>) {
         if self.errors.len() < MAX_ERRORS {
-            let range = node.line_column_range(&self.document.sources);
-            let pos = range.map(|range| Pos { line: range.start.line, column: range.start.column });
-            self.errors.push(violation(rule, message, pos));
+            let pos = pos_of(node.location(), &self.document.sources);
+            self.errors.push(violation(rule, message.to_string(), pos));
         }
     }
 
     /// Refuses `__schema` and `__type` if the server does not allow introspection.
     fn introspection(&mut self, field: &Node<Field>) {
         if !self.introspection && matches!(field.name.as_str(), "__schema" | "__type") {
-            let message = format!("This server does not allow introspection, so it has no field `{}`.", field.name);
-            self.error(Rule::NoSchemaIntrospection, message, field);
+            self.error(
+                Rule::NoSchemaIntrospection,
+                format_args!("This server does not allow introspection, so it has no field `{}`.", field.name),
+                field,
+            );
         }
     }
 
@@ -128,33 +154,65 @@ impl<'a> Walk<'a> {
             }
             (Value::String(text), ast::Type::Named(name) | ast::Type::NonNullNamed(name)) => {
                 if name == "DateTime" && DateTime::parse(text.as_str().into()).is_err() {
-                    let message = format!("A DateTime must be a string like {EXAMPLE} (RFC 3339), not \"{text}\".");
-                    self.error(Rule::ValuesOfCorrectType, message, value);
+                    self.error(
+                        Rule::ValuesOfCorrectType,
+                        format_args!("A time must be a string like {EXAMPLE} (RFC 3339), not \"{}\".", Shown(text)),
+                        value,
+                    );
                 }
             }
             (_, ast::Type::Named(name) | ast::Type::NonNullNamed(name)) if name == "DateTime" => {
-                let message = format!("A DateTime must be a string like {EXAMPLE} (RFC 3339).");
-                self.error(Rule::ValuesOfCorrectType, message, value);
+                self.error(
+                    Rule::ValuesOfCorrectType,
+                    format_args!("A time must be a string like {EXAMPLE} (RFC 3339)."),
+                    value,
+                );
             }
             _ => {}
         }
     }
 
-    /// Checks whether a nullable variable is allowed here. apollo-compiler treats the default null like other defaults.
+    /// Checks whether a variable is allowed here (IsVariableUsageAllowed, section 5.8.5). In lists and objects,
+    /// apollo-compiler compares only the names of the types. It treats the default null like other defaults.
     fn variable(&mut self, value: &Node<Value>, name: &Name, ty: &ast::Type, place: Place) {
         let Some(definition) = self.operation.variables.iter().find(|definition| definition.name == *name) else {
             return;
         };
-        if definition.ty.is_non_null() {
+        let (rule, shown, given) = (Rule::VariablesInAllowedPosition, Shown(name), &definition.ty);
+        let mut expected = ty.clone();
+        if (ty.is_non_null() || place.is_one_of) && !given.is_non_null() {
+            let has_value = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
+            if !has_value && !place.has_default {
+                self.error(
+                    rule,
+                    format_args!(
+                        "The variable `${shown}` of the type {given} can be null, which is not allowed here. Declare \
+                         it as {given}!."
+                    ),
+                    value,
+                );
+                return;
+            }
+            if has_value {
+                self.never_null.add(self.operation.name.as_ref(), name);
+            }
+            expected = expected.nullable();
+        }
+        if given.is_assignable_to(&expected) {
             return;
         }
-        let has_value = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
-        if (place.is_one_of || ty.is_non_null()) && !has_value && !place.has_default {
-            let message = format!(
-                "The variable `${name}` of the type {0} can be null, which is not allowed here. Declare it as {0}!.",
-                definition.ty
+        if self.introspection {
+            self.error(
+                rule,
+                format_args!("The variable `${shown}` of the type {given} cannot be used where the type is {ty}."),
+                value,
             );
-            self.error(Rule::VariablesInAllowedPosition, message, value);
+        } else {
+            self.error(
+                rule,
+                format_args!("The variable `${shown}` of the type {given} cannot be used here: the type is different."),
+                value,
+            );
         }
     }
 
@@ -162,7 +220,7 @@ impl<'a> Walk<'a> {
         let Some(ExtendedType::InputObject(definition)) = self.types.types.get(ty) else {
             // No scalar of the schema accepts an object, and apollo-compiler refuses it for the built-in ones.
             if self.types.types.get(ty).is_some_and(|ty| matches!(ty, ExtendedType::Scalar(_))) {
-                self.error(Rule::ValuesOfCorrectType, format!("A value of the type {ty} cannot be an object."), value);
+                self.error(Rule::ValuesOfCorrectType, format_args!("The value cannot be an object here."), value);
             }
             return;
         };
@@ -170,8 +228,11 @@ impl<'a> Walk<'a> {
         let is_one_of = definition.directives.iter().any(|directive| directive.name == "oneOf");
         for (name, member) in members {
             if !names.insert(name) {
-                let message = format!("The input field `{name}` is given more than once. Give it once.");
-                self.error(Rule::UniqueInputFieldNames, message, member);
+                self.error(
+                    Rule::UniqueInputFieldNames,
+                    format_args!("The input field `{}` is given more than once. Give it once.", Shown(name)),
+                    member,
+                );
             }
             if let Some(field) = definition.fields.get(name) {
                 let place = Place { has_default: field.default_value.is_some(), is_one_of };
@@ -179,8 +240,11 @@ impl<'a> Walk<'a> {
             }
         }
         if is_one_of && (members.len() != 1 || members.iter().any(|(_, member)| member.is_null())) {
-            let message = format!("A {ty} must have exactly one field, and the value of the field must not be null.");
-            self.error(Rule::ValuesOfCorrectType, message, value);
+            self.error(
+                Rule::ValuesOfCorrectType,
+                format_args!("The input object must have exactly one field, and its value must not be null."),
+                value,
+            );
         }
     }
 }
