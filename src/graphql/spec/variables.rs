@@ -13,15 +13,13 @@ use async_graphql_value::Number;
 use super::MAX_ERRORS;
 use super::convert::constant;
 use super::values::EXAMPLE;
-use super::violation::violation;
+use super::violation::{MAX_SHOWN, violation};
 use crate::graphql::rule::Rule;
 use crate::graphql::scalars::DateTime;
 
-/// Maximum characters of a wrong value in an error.
-const MAX_SHOWN: usize = 60;
-
 /// Returns the coerced values of the variables that the operation defines. An omitted variable gets its default. If it
-/// has no default, it stays omitted. If `names_schema` is false, errors do not list the fields and values of types.
+/// has no default, it stays omitted. If `names_schema` is false, errors name no types, fields and values of the schema
+/// that the client has not named.
 pub(super) fn coerce(
     types: &Types,
     names_schema: bool,
@@ -178,7 +176,8 @@ impl Coercion<'_> {
             _ => match (self.types.types.get(name), value) {
                 (Some(ExtendedType::Enum(known)), _) => self.enum_value(value, known, path),
                 (Some(ExtendedType::InputObject(object)), Value::Object(members)) => self.object(members, object, path),
-                _ => self.wrong(path, value, format_args!("an object of the type {name}")),
+                _ if self.names_schema => self.wrong(path, value, format_args!("an object of the type {name}")),
+                _ => self.wrong(path, value, "an object"),
             },
         }
     }
@@ -196,7 +195,7 @@ impl Coercion<'_> {
         if self.names_schema {
             self.wrong(path, value, OneOf(known.values.keys()))
         } else {
-            self.wrong(path, value, format_args!("a value of the type {}", known.name))
+            self.wrong(path, value, "a value of its enum")
         }
     }
 
@@ -213,6 +212,7 @@ impl Coercion<'_> {
             }
         }
         let mut coerced = IndexMap::new();
+        let mut is_complete = true;
         for (name, field) in &object.fields {
             let (expected, path) = (Expected::of_field(&field.ty), Path::Field(path, name));
             let value = match (members.get(name.as_str()), &field.default_value) {
@@ -220,11 +220,17 @@ impl Coercion<'_> {
                 (None, Some(default)) => self.value(&constant(default), &expected, &path),
                 (None, None) if expected.is_nullable() => None,
                 (None, None) => {
-                    self.refuse(format_args!("The field `{path}` of the type {} is missing.", field.ty));
+                    is_complete = false;
+                    if self.names_schema {
+                        self.refuse(format_args!("The field `{path}` of the type {} is missing.", field.ty));
+                    }
                     None
                 }
             };
             coerced.extend(value.map(|value| (Name::new(name.as_str()), value)));
+        }
+        if !is_complete && !self.names_schema {
+            self.refuse(format_args!("A required field of the variable `{path}` is missing."));
         }
         let is_one_of = object.directives.iter().any(|directive| directive.name == "oneOf");
         if is_one_of && (members.len() != 1 || members.values().any(|value| *value == Value::Null)) {
