@@ -3,9 +3,9 @@
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 
 use anyhow::{Context as _, Result};
-use async_graphql::parser::types::DocumentOperations;
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
 use async_graphql::{ServerError, Variables};
-use parlance::graphql::{Spec, sdl};
+use parlance::graphql::{Error, Rule, Spec, sdl};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -46,22 +46,32 @@ pub(super) fn run() -> Result<()> {
 }
 
 fn judge(spec: &Spec, request: Request) -> Answer {
-    let (syntax, document) = match spec.parse(&request.query) {
+    let (syntax, mut document) = match spec.parse(&request.query) {
         Ok(parsed) => parsed,
         Err(error) => return Answer { errors: vec![error], ..Answer::default() },
     };
-    if let Err(errors) = spec.validate(&syntax) {
-        return Answer { errors, ..Answer::default() };
+    match spec.validate(&syntax) {
+        Ok(never_null) => never_null.apply(&mut document),
+        Err(errors) => return Answer { errors, ..Answer::default() },
     }
     let valid = Answer { valid: true, ..Answer::default() };
-    let operation = match (&document.operations, &request.operation_name) {
-        (DocumentOperations::Single(operation), _) => Some(operation),
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name.as_str()),
-        (DocumentOperations::Multiple(operations), None) => operations.values().next(),
+    let Some(variables) = request.variables else { return valid };
+    let Some(operation) = operation(&document, request.operation_name.as_deref()) else {
+        let error = Error::violation(Rule::KnownOperationNames, Rule::KnownOperationNames.meaning());
+        return Answer { errors: vec![error.into()], ..valid };
     };
-    let (Some(operation), Some(variables)) = (operation, request.variables) else { return valid };
-    match spec.coerce(&operation.node, &Variables::from_json(variables)) {
+    match spec.coerce(operation, &Variables::from_json(variables)) {
         Ok(variables) => Answer { variables: Some(variables), ..valid },
         Err(errors) => Answer { errors, ..valid },
     }
+}
+
+fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
+    let operation = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => operation,
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
+        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
+    };
+    Some(&operation.node)
 }

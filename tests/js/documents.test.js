@@ -5,7 +5,21 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { buildSchema, getNamedType, getVariableValues, GraphQLError, Kind, parse, specifiedRules, validate } from 'graphql';
+import {
+  buildSchema,
+  getNamedType,
+  getVariableValues,
+  GraphQLError,
+  isNonNullType,
+  Kind,
+  OperationTypeNode,
+  parse,
+  specifiedRules,
+  TypeInfo,
+  validate,
+  ValidationContext,
+} from 'graphql';
+import { collectFields } from 'graphql/execution/collectFields.js';
 import { Generator } from './random-documents.mjs';
 import { BINARY } from './servers.mjs';
 
@@ -26,7 +40,11 @@ dateTime.parseValue = (value) => {
 };
 dateTime.parseLiteral = (node) => dateTime.parseValue(node.kind === Kind.STRING ? node.value : undefined);
 // The server limits introspection as a part of the cost of a document, which is not compared here.
-const rules = [...specifiedRules.filter(({ name }) => name !== 'MaxIntrospectionDepthRule'), OneOfVariablesRule];
+const rules = [
+  ...specifiedRules.filter(({ name }) => name !== 'MaxIntrospectionDepthRule'),
+  OneOfVariablesRule,
+  SubscriptionFieldRule,
+];
 
 /**
  * Refuses nullable variables as fields of a `@oneOf` input object, unless they have a default that is not null (section
@@ -50,6 +68,33 @@ function OneOfVariablesRule(context) {
   };
 }
 
+/** Refuses a subscription if `@skip` and `@include` exclude all fields at its root. graphql-js accepts it. */
+function SubscriptionFieldRule(context) {
+  const definitions = context.getDocument().definitions.filter(({ kind }) => kind === Kind.FRAGMENT_DEFINITION);
+  const fragments = Object.fromEntries(definitions.map((fragment) => [fragment.name.value, fragment]));
+  return {
+    OperationDefinition({ operation, selectionSet }) {
+      if (operation !== OperationTypeNode.SUBSCRIPTION) return;
+      const fields = collectFields(schema, fragments, {}, schema.getSubscriptionType(), selectionSet);
+      if (fields.size === 0) context.reportError(new GraphQLError('a subscription without fields'));
+    },
+  };
+}
+
+/**
+ * Whether a variable with a default is null and stands where null is not allowed. The server refuses it before the
+ * execution. graphql-js refuses it when it executes the field or the directive.
+ */
+function usesNull(document, operation, values) {
+  const context = new ValidationContext(schema, document, new TypeInfo(schema), () => {});
+  const definitions = new Map(operation.variableDefinitions?.map((node) => [node.variable.name.value, node]));
+  return context.getRecursiveVariableUsages(operation).some(({ node, type, parentType }) => {
+    const kind = definitions.get(node.name.value)?.defaultValue?.kind;
+    if (values[node.name.value] !== null || kind === undefined || kind === Kind.NULL) return false;
+    return isNonNullType(type) || getNamedType(parentType)?.isOneOf;
+  });
+}
+
 /** Returns the result of graphql-js for a request: whether the document is valid, and the coerced variables. */
 function judge({ query, variables }) {
   try {
@@ -59,6 +104,7 @@ function judge({ query, variables }) {
     const operation = document.definitions.filter(({ kind }) => kind === Kind.OPERATION_DEFINITION).at(-1);
     const name = operation.name?.value;
     const { coerced, errors: wrong } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
+    if (coerced && usesNull(document, operation, coerced)) return { valid: true, name, reason: 'a variable is null' };
     return { valid: true, name, coerced, reason: wrong?.[0].message };
   } catch (error) {
     // graphql-js throws an error if a condition at the root of a subscription is a variable.
