@@ -96,6 +96,12 @@ async fn each_violation_names_its_rule() {
         ("query ($v: ID!) { user(by: {id: $v, username: \"x\"}) { id } }", "ValuesOfCorrectType"),
         ("{ user(by: {}) { id } }", "ValuesOfCorrectType"),
         ("query ($v: ID) { user(by: {id: $v}) { id } }", "VariablesInAllowedPosition"),
+        ("query ($v: [ID!]!) { user(by: {id: $v}) { id } }", "VariablesInAllowedPosition"),
+        ("query ($v: [ID!]!) { nodes(ids: [$v]) { id } }", "VariablesInAllowedPosition"),
+        (
+            "mutation ($m: ID!, $c: [ID]!) { forwardMessages(input: {messageIds: $m, conversationIds: $c}) { __typename } }",
+            "VariablesInAllowedPosition",
+        ),
         ("query ($v: Boolean = null) { viewer { id @skip(if: $v) } }", "VariablesInAllowedPosition"),
         ("{ viewer { ...A } } fragment A on Viewer { ...B } fragment B on Viewer { ...A }", "NoFragmentCycles"),
         ("query A { viewer { id } } query B { viewer { id } }", "KnownOperationNames"),
@@ -120,6 +126,8 @@ async fn each_violation_names_its_rule() {
         ("{ viewer { id } } type T { id: ID }", "ExecutableDefinitions"),
         ("subscription ($v: Boolean!) { inbox @skip(if: $v) { __typename } }", "SingleFieldSubscriptions"),
         ("subscription { __typename }", "SingleFieldSubscriptions"),
+        ("subscription { inbox @skip(if: true) { __typename } }", "SingleFieldSubscriptions"),
+        ("subscription { ... @include(if: false) { inbox { __typename } } }", "SingleFieldSubscriptions"),
         ("{ nope }", "FieldsOnCorrectType"),
         ("{ viewer }", "ScalarLeafs"),
         ("{ viewer { id { x } } }", "ScalarLeafs"),
@@ -158,6 +166,113 @@ async fn errors_do_not_list_fields_and_values_if_introspection_is_disabled() {
         assert!(!text.contains("username") && !text.contains("INCOMING"), "{text}");
     }
     node.call(None, "{ __typename }", json!({})).await.data();
+}
+
+#[tokio::test]
+async fn errors_name_nothing_of_the_schema_that_the_client_has_not_named_if_introspection_is_disabled() {
+    let node = Node::build().flag("--introspection=false").start_alone().await;
+    for (query, variables, rule, hidden) in [
+        ("{ viewer { nope } }", json!({}), "FieldsOnCorrectType", "Viewer"),
+        ("{ viewer { id { x } } }", json!({}), "ScalarLeafs", "ID"),
+        ("{ viewer { ... on User { id } } }", json!({}), "PossibleFragmentSpreads", "Viewer"),
+        ("{ node { id } }", json!({}), "ProvidedRequiredArguments", "Query"),
+        ("{ node(id: 1, nope: 1) { id } }", json!({}), "KnownArgumentNames", "Query"),
+        ("{ node(id: {a: 1}) { id } }", json!({}), "ValuesOfCorrectType", "ID"),
+        ("{ user(by: {}) { id } }", json!({}), "ValuesOfCorrectType", "UserBy"),
+        ("{ user(by: {nope: 1}) { id } }", json!({}), "ValuesOfCorrectType", "UserBy"),
+        (
+            "{ viewer { contactRequests(direction: NOPE) { nodes { id } } } }",
+            json!({}),
+            "ValuesOfCorrectType",
+            "ContactRequestDirection",
+        ),
+        ("mutation { login(input: {}) { __typename } }", json!({}), "ValuesOfCorrectType", "password"),
+        ("query ($v: Int) { node(id: $v) { id } }", json!({}), "VariablesInAllowedPosition", "ID"),
+        ("query ($v: Int) { nodes(ids: [$v]) { id } }", json!({}), "ValuesOfCorrectType", "ID"),
+        ("query ($v: [Int!]!) { user(by: {id: $v}) { id } }", json!({}), "ValuesOfCorrectType", "ID"),
+        (
+            "query ($v: [String]!) { user(by: {username: $v}) { id } }",
+            json!({}),
+            "VariablesInAllowedPosition",
+            "UserBy",
+        ),
+        (
+            "mutation ($i: LoginInput!) { login(input: $i) { __typename } }",
+            json!({"i": {}}),
+            "VariableValues",
+            "password",
+        ),
+    ] {
+        let answer = node.call(None, query, variables).await;
+        assert_eq!(rules(&answer)[0], rule, "{query}: {:#}", answer.body);
+        let errors = answer.body["errors"].as_array().unwrap();
+        let text = errors.iter().map(|error| error["message"].as_str().unwrap()).collect::<Vec<_>>().join(" ");
+        assert!(!text.contains(hidden), "{query}: {text}");
+    }
+}
+
+/// A line ends at LF, CR or CRLF, and not at U+2028 or U+0085.
+#[tokio::test]
+async fn errors_have_the_line_and_the_column_in_characters() {
+    let node = Node::start().await;
+    for (query, line, column) in [
+        ("{ user(by: {username: \"é😀\"}) { nope } }", 1, 32),
+        ("{\r\n  user(by: {username: \"a\"}) {\r\n    nope } }", 3, 5),
+        ("{\r  user(by: {username: \"a\"}) {\r nope } }", 3, 2),
+        ("# \u{2028} \u{85} é\n{ user(by: {username: \"a\"}) { nope } }", 2, 31),
+        ("{ user(by: {username: \"é\"}) { id } node { id } }", 1, 36),
+        ("{ a: user(by: {username: \"é\"}) { id } a: user(by: {username: \"è\"}) { id } }", 1, 39),
+        ("query ($v: [ID!]!) { user(by: {username: \"é\"}) { id } b: user(by: {id: $v}) { id } }", 1, 72),
+        ("subscription { inbox(after: \"é\") { __typename } callEvents { __typename } }", 1, 49),
+    ] {
+        let answer = node.call(None, query, json!({})).await;
+        let expected = json!([{"line": line, "column": column}]);
+        assert_eq!(answer.body["errors"][0]["locations"], expected, "{query:?}: {:#}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn each_problem_is_reported_once_at_its_place() {
+    let node = Node::start().await;
+    for (query, expected) in [
+        (
+            "subscription ($v: Boolean!) { a: __typename b: __typename inbox @skip(if: $v) { __typename } }",
+            json!([["SingleFieldSubscriptions", 31], ["SingleFieldSubscriptions", 59]]),
+        ),
+        (
+            "subscription { inbox { __typename } callEvents { __typename } c: callEvents { __typename } }",
+            json!([["SingleFieldSubscriptions", 37]]),
+        ),
+        ("subscription { inbox @skip(if: true) { __typename } }", json!([["SingleFieldSubscriptions", 1]])),
+        // Two required input fields are missing at the same place.
+        (
+            "mutation { login(input: {}) { __typename } }",
+            json!([["ValuesOfCorrectType", 25], ["ValuesOfCorrectType", 25]]),
+        ),
+        // The fragment has one error for both operations.
+        (
+            "query A { ...F } query B { ...F } fragment F on Query { node { id } }",
+            json!([["ProvidedRequiredArguments", 57]]),
+        ),
+    ] {
+        let answer = node.call(None, query, json!({})).await;
+        let errors = answer.body["errors"].as_array().unwrap();
+        let found = errors.iter().map(|error| json!([error["extensions"]["rule"], error["locations"][0]["column"]]));
+        assert_eq!(Value::Array(found.collect()), expected, "{query}: {:#}", answer.body);
+    }
+}
+
+/// Null would count as false in `@skip` and `@include`.
+#[tokio::test]
+async fn a_variable_with_a_default_cannot_be_null_where_null_is_not_allowed() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let query = "query ($s: Boolean = true) { viewer { id @skip(if: $s) user { id } } }";
+    for _ in 0..2 {
+        let answer = ada.call(query, json!({"s": null})).await;
+        assert_eq!(rules(&answer), ["VariableValues"], "{:#}", answer.body);
+    }
+    assert_eq!(ada.query(query, json!({})).await["viewer"].get("id"), None);
 }
 
 /// Sends documents whose validation would take a long time. The server counts the cost first, and refuses them.
