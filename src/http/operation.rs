@@ -146,8 +146,9 @@ impl Operation {
         let Admitted { mut document, syntax, cost, name, variables } =
             self.admit(&server.documents, &server.costs, spec)?;
         if let Some(syntax) = syntax {
-            spec.validate(&syntax).map_err(Body::invalid)?;
+            let never_null = spec.validate(&syntax).map_err(Body::invalid)?;
             if let Some(validated) = Arc::get_mut(&mut document) {
+                never_null.apply(&mut validated.document);
                 validated.added = spec.rewrite_unions(&mut validated.document);
             }
             server.documents.cache(Arc::clone(&document));

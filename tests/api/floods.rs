@@ -7,8 +7,11 @@ use tokio::task::JoinSet;
 
 use crate::support::{ALLOWANCE, Api, Node, User};
 
-/// Maximum time that another user's `sendMessage` may take during a flood.
+/// Maximum time that a flood may add to another user's `sendMessage`.
 const BOUND: Duration = Duration::from_millis(500).saturating_add(ALLOWANCE);
+/// How many times as long as before the flood a `sendMessage` may take, in addition to BOUND. The flood takes at most
+/// its share of the processors, and other processes of the machine may need them too.
+const FACTOR: u32 = 5;
 /// Number of requests of a flood that are in flight at the same time.
 const WIDTH: usize = 32;
 
@@ -32,14 +35,14 @@ impl Flood {
     }
 }
 
-/// Sends messages during a flood, and returns the longest time that one of them took.
+/// Sends messages, and returns the longest time that one of them took.
 async fn longest_send(user: &User, conversation: &str) -> Duration {
     let mut longest = Duration::ZERO;
     for _ in 0..20 {
         let begun = Instant::now();
         user.send(conversation, "hello").await;
         longest = longest.max(begun.elapsed());
-        // The pause spreads the messages over one second of the flood.
+        // The pause spreads the messages over one second.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     longest
@@ -63,9 +66,10 @@ async fn costly_documents_of_one_account_do_not_delay_other_users() {
     let query = "{ viewer { conversations(first: 50) { nodes { id title messages(last: 100) { nodes {
         id number body createdAt status sender { id username displayName } reactionGroups { emoji count }
     } } } } } }";
+    let usual = longest_send(&ada, &conversation).await;
     let mut flood = Flood::start(&node, Some(&eve.access_token), query, &json!({}));
     let longest = longest_send(&ada, &conversation).await;
-    assert!(longest < BOUND, "{longest:?}");
+    assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
     assert!(flood.is_running());
 }
 
@@ -74,9 +78,10 @@ async fn messages_of_one_account_do_not_delay_other_users() {
     let (node, ada, conversation, eve) = start().await;
     let group = eve.create_group("Group", &[]).await;
     let query = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"flood\"}) { message { id } } }";
+    let usual = longest_send(&ada, &conversation).await;
     let mut flood = Flood::start(&node, Some(&eve.access_token), query, &json!({"id": group}));
     let longest = longest_send(&ada, &conversation).await;
-    assert!(longest < BOUND, "{longest:?}");
+    assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
     assert!(flood.is_running());
     // The flood continues while the node stops. The bound is DRAIN_DELAY + DRAIN_TIMEOUT.
     node.stop();
@@ -88,11 +93,12 @@ async fn messages_of_one_account_do_not_delay_other_users() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_of_an_anonymous_client_do_not_delay_users() {
     let (node, ada, conversation, _) = start().await;
+    let usual = longest_send(&ada, &conversation).await;
     let invalid = format!("{{ {} }}", "a { b } ".repeat(400));
     for query in ["{ __schema { types { name fields { name type { name } } } } }", &invalid] {
         let mut flood = Flood::start(&node, None, query, &json!({}));
         let longest = longest_send(&ada, &conversation).await;
-        assert!(longest < BOUND, "{longest:?}");
+        assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
         assert!(flood.is_running());
     }
 }

@@ -208,7 +208,7 @@ async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
     let database = TestDatabase::new().await;
     let node = quiet().start_on(&database).await;
     let ada = node.register("ada").await;
-    let users = join_all((0..10).map(|_| node.register("user"))).await;
+    let users = node.register_many(10).await;
     // The first request of each session reads the session from Postgres. Later requests do not.
     join_all(users.iter().map(|user| user.query("{ viewer { id } }", json!({})))).await;
     let group = ada.create_group("Group", &users.iter().collect::<Vec<_>>()).await;

@@ -73,7 +73,7 @@ pub(super) fn syntax(errors: &DiagnosticList) -> ServerError {
     };
     let text = shortened(&first.error);
     let text = text.trim_start_matches("syntax error: ").trim_end_matches('.');
-    let pos = position(&first);
+    let pos = pos_of(first.error.location(), first.sources);
     let place = pos.map(|Pos { line, column }| format!(" at line {line}, column {column}")).unwrap_or_default();
     at(Error::new(ErrorCode::GraphqlParseFailed, format!("Syntax error{place}: {text}.")), pos)
 }
@@ -242,10 +242,6 @@ fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str().trim_end_matches('.'))
-}
-
-fn position(found: &Diagnostic<'_, DiagnosticData>) -> Option<Pos> {
-    found.line_column_range().map(|range| Pos { line: range.start.line, column: range.start.column })
 }
 
 /// Returns a sentence that suggests the fields that are similar to an unknown field. None if no field is similar.

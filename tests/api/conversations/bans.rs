@@ -127,7 +127,7 @@ async fn only_users_who_may_lift_bans_see_banned_users() {
     let direct = ada.open_direct(&bob).await;
     assert_eq!(banned_ids(&ada, &direct).await, [""; 0]);
     // The list of banned users has pages.
-    let more = join_all((0..3).map(|_| node.register("more"))).await;
+    let more = node.register_many(3).await;
     ada.add_participants(&group, &more.iter().collect::<Vec<_>>()).await.data();
     for user in &more {
         ada.ban(&group, user).await.data();
@@ -147,7 +147,7 @@ async fn only_users_who_may_lift_bans_see_banned_users() {
 async fn a_ban_wins_over_concurrent_joins() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
-    let users = join_all((0..5).map(|_| node.register("user"))).await;
+    let users = node.register_many(5).await;
     let group = ada.create_group("Group", &users.iter().collect::<Vec<_>>()).await;
     let code = code(&ada, &group).await;
     let races = users.iter().map(async |user| {

@@ -133,7 +133,7 @@ async fn concurrent_joins_never_exceed_max_uses() {
     let ada = node.register("ada").await;
     let group = ada.create_group("Five seats", &[]).await;
     let made = invite(&ada, &group, json!({"maxUses": 5})).await;
-    let users = join_all((0..20).map(|_| node.register("user"))).await;
+    let users = node.register_many(20).await;
     let answers = join_all(users.iter().map(|user| user.join(&made["code"]))).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
     assert_eq!(refused.len(), 15);

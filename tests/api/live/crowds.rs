@@ -21,7 +21,7 @@ async fn presence_is_published_once_per_user_whose_presence_changed() {
     let watcher = two.register("watcher").await;
     let mut users = Vec::new();
     for _ in 0..USERS / 20 {
-        users.extend(join_all((0..20).map(|_| one.register("user"))).await);
+        users.extend(one.register_many(20).await);
     }
     let published = async |node: &Node| node.metric("parlance_live_published_total{kind=\"presence\"}").await;
     let mut watching = Listener::presence(&watcher, &users.iter().take(100).collect::<Vec<_>>()).await;

@@ -79,7 +79,7 @@ async fn a_client_id_of_another_conversation_is_a_conflict() {
 #[tokio::test]
 async fn two_hundred_concurrent_senders_get_the_numbers_1_to_200_in_one_order() {
     let node = Node::start().await;
-    let senders = join_all((0..200).map(|_| node.register("sender"))).await;
+    let senders = node.register_many(200).await;
     let group = senders[0].create_group("Crowd", &senders.iter().collect::<Vec<_>>()).await;
     let mut inboxes = Vec::new();
     for listener in [0, 1, 100, 199, 1] {

@@ -36,7 +36,7 @@ fn kinds(message: &Value) -> Vec<(&str, i64, bool)> {
 #[tokio::test]
 async fn each_user_can_react_once_with_each_emoji() {
     let node = Node::start().await;
-    let users = join_all((0..4).map(|_| node.register("user"))).await;
+    let users = node.register_many(4).await;
     let group = users[0].create_group("Reactions", &users[1..].iter().collect::<Vec<_>>()).await;
     let message = users[0].send(&group, "well?").await;
     let mut socket = users[3].socket().await;
@@ -104,7 +104,7 @@ async fn invalid_emojis_and_messages_of_strangers_are_rejected() {
 #[tokio::test]
 async fn concurrent_reactions_never_exceed_twenty_emojis_per_message() {
     let node = Node::start().await;
-    let users = join_all((0..10).map(|_| node.register("user"))).await;
+    let users = node.register_many(10).await;
     let group = users[0].create_group("Many", &users[1..].iter().collect::<Vec<_>>()).await;
     let message = users[0].send(&group, "well?").await;
     let emojis: Vec<String> = TWENTY.chars().map(String::from).collect();

@@ -88,7 +88,7 @@ async fn each_receipt_sends_one_event_to_each_participant() {
 /// Users concurrently send, read and receive messages in shared conversations. Asserts that afterwards all counts and
 /// events are exact.
 async fn receipts_add_up(node: &Node) {
-    let users = join_all((0..8).map(|_| node.register("user"))).await;
+    let users = node.register_many(8).await;
     let everybody: Vec<_> = users.iter().collect();
     let groups = join_all((0..3).map(|_| users[0].create_group("Group", &everybody[1..]))).await;
     let mut inbox = users[0].inbox().await;

@@ -170,7 +170,7 @@ async fn a_changed_contact_point_is_unverified_and_an_unchanged_one_stays_verifi
 #[tokio::test]
 async fn many_accounts_can_claim_one_contact_point_at_once() {
     let node = Node::start().await;
-    let users = join_all((0..5).map(|_| node.register("user"))).await;
+    let users = node.register_many(5).await;
     let input = json!({"email": EMAIL, "phone": PHONE});
     for answer in join_all(users.iter().map(|user| update(user, input.clone()))).await {
         assert_eq!(answer.data()["updateProfile"]["viewer"]["email"], EMAIL);

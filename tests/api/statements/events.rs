@@ -40,7 +40,7 @@ async fn the_statement_count_of_an_event_does_not_depend_on_the_number_of_viewer
     let ada = node.register("ada").await;
     let (mut costs, mut open) = (Vec::new(), Vec::new());
     for viewers in [2, 25] {
-        let users = join_all((0..viewers).map(|_| node.register("user"))).await;
+        let users = node.register_many(viewers).await;
         let group = ada.create_group("Viewers", &users.iter().collect::<Vec<_>>()).await;
         let first = ada.send(&group, "first").await;
         let mut sockets = subscribed(&users, PERSONAL).await;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
+use futures_util::{StreamExt as _, stream};
 use parlance::clock::Clock;
 use parlance::config::{Config, S3Settings};
 use parlance::domain::{App, Cluster};
@@ -136,6 +137,11 @@ impl Node {
     /// Registers an account whose username starts with `name`.
     pub async fn register(&self, name: &str) -> User {
         User::register(self, &format!("{name}_{}", &unique()[..8]), PASSWORD).await
+    }
+
+    /// Registers users with generated names. Registers a few at a time, because each takes a hash of a password.
+    pub async fn register_many(&self, count: usize) -> Vec<User> {
+        stream::iter(0..count).map(|_| self.register("user")).buffered(4).collect().await
     }
 
     /// Returns the path of the key that the node has generated. Panics without `NodeBuilder::own_key`.
