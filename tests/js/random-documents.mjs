@@ -2,24 +2,32 @@
 // reproduced.
 
 import {
+  doTypesOverlap,
   getNamedType,
   GraphQLScalarType,
+  isCompositeType,
   isEnumType,
   isInputObjectType,
-  isListType,
   isNonNullType,
-  isObjectType,
   isUnionType,
+  SchemaMetaFieldDef,
+  TypeMetaFieldDef,
 } from 'graphql';
+import { mistyped, spaced } from './random-text.mjs';
 
 /** Maximum levels of nested selections. Keeps the documents far below the limits of the server. */
 const MAX_DEPTH = 4;
-/** Basic probability of a mistake at each place where a mistake is possible. */
-const MISTAKE = 0.012;
+/** Basic probabilities of a mistake at each place where a mistake is possible. */
+const MISTAKES = [0.005, 0.01, 0.03];
+/** What is wrong with a document. Often only one thing, because a mistake can hide the others. */
+const FLAWS = [
+  ...['nothing', 'nothing', 'nothing', 'nothing', 'the text', 'the text', 'a type'],
+  ...['any places', 'any places', 'any places'],
+];
 const STRINGS = [
   '""',
   '"a"',
-  '"caf\u00e9"',
+  '"d\u00e9j\u00e0"',
   '"\\u{1F600}"',
   '"\\ud83d\\ude00"',
   '"\\u00e9\\n\\t\\"\\\\\\/\\b\\f\\r"',
@@ -27,8 +35,26 @@ const STRINGS = [
   '"""a \\""" b"""',
   '"""\n    one\n      two\n\n  """',
   '"""\t"""',
+  '"\u{1F600} \u65e5\u672c\u8a9e"',
+  '"\u2028"',
+  '"a\u2028\u2029\u0085\u000b\u000c b"',
+  '"# { no comment, no bracket"',
+  '""""""',
+  '"""\n"""',
+  '""""one" two """',
+  '"""  one\n    two\n\n   three  """',
+  '"""\r\n    one\r\n\ttwo\r      three\n\r  """',
+  '"""d\u00e9j\u00e0\u2028\n  d\u00e9j\u00e0\u0085\n    \\u00e9"""',
 ];
-const BAD_STRINGS = ['"\\ud83d"', '"\\u{110000}"', '"\\u12"', '"\\x"', '"a\nb"', '"open', '"""open', '"\\u{}"', '"\\ude00\\ud83d"', '"\u0007"'];
+const BAD_STRINGS = [
+  ...['"\\ud83d"', '"\\u{110000}"', '"\\u12"', '"\\x"', '"\\u{}"', '"\\ude00\\ud83d"', '"\u0007"', '"open', '"""open'],
+  ...['"a\nb"', '"\na"', '"\n"', '"\ra"', '"\r\n"', '"a\rb"', '"a\n', '"\\\n"', '"a""b"', '"""a""""'],
+];
+/** Numbers that are not an Int, and texts that are not numbers. */
+const BAD_NUMBERS = [
+  ...['2147483648', '1.0', '-0.0', '1e3', '1E-2', '0x1', '1a', '+1', '.5', '1.', '1.a', '1e', '1..2', '1_0', '--1'],
+  ...['01', '00', '-00', '-01', '-', '0.', '1"a"', '1.5.1', '0b1', '1-1', '99999999999999999999'],
+];
 const DATES = ['"2026-01-01T00:00:00Z"', '"2026-01-01T00:00:00.5+02:00"', '"2026-01-01 00:00:00z"', '"2026-02-30T00:00:00Z"', '"2026-01-01"', '"soon"', '""'];
 const TYPES = ['Int', 'String', 'ID', 'Boolean', 'Float', 'DateTime'];
 
@@ -50,11 +76,11 @@ export class Generator {
     this.next = random(seed);
     this.types = Object.values(schema.getTypeMap()).filter(({ name }) => !name.startsWith('__'));
     this.inputs = this.types.filter((type) => isInputObjectType(type) || isEnumType(type));
-    this.composites = this.types.filter((type) => type.getFields && !isInputObjectType(type));
+    this.composites = this.types.filter(isCompositeType);
     this.variables = new Map();
     this.fragments = [];
-    // In half of the documents, the generator makes no mistakes.
-    this.mistakes = this.chance(0.5) ? MISTAKE * 3 : 0;
+    this.flaw = this.pick(FLAWS);
+    this.mistakes = this.flaw === 'any places' ? this.pick(MISTAKES) : 0;
   }
 
   chance(probability) {
@@ -84,7 +110,8 @@ export class Generator {
     if (this.mistake()) parts.push('fragment Loop on User { id ...Loop }');
     if (this.mistake(0.5)) parts.push(this.pick(['type T { a: Int }', 'scalar S', 'extend type User { a: Int }', '{ a }']));
     let query = parts.join(this.pick([' ', '\n', ', ', '\r\n# comment\n']));
-    if (this.mistake(2)) query = this.broken(query);
+    if (this.chance(0.3)) query = spaced(query, this.next);
+    if (this.flaw === 'the text') query = mistyped(query, this.next);
     return { query, variables: this.values() };
   }
 
@@ -94,16 +121,27 @@ export class Generator {
     this.variables = new Map();
     const before = this.fragments.length;
     const set = this.selections(this.schema.getType(root), 0, kind === 'subscription');
-    const directives = this.mistake() ? this.directives('operation') : '';
+    const directives = this.mistake() ? this.directives() : '';
     if (this.mistake()) this.variable('String');
+    if (this.flaw === 'a type' && this.variables.size > 0) {
+      const altered = this.pick([...this.variables.values()]);
+      altered.type = this.altered(altered.type);
+    }
     const definitions = [...this.variables].map(([name, { type, initial }]) => {
-      const definition = `$${name}: ${type}${initial === undefined ? '' : ` = ${initial}`}`;
+      const directive = this.mistake(0.3) ? ` ${this.directives()}` : '';
+      const definition = `${this.description()}$${name}: ${type}${initial === undefined ? '' : ` = ${initial}`}${directive}`;
       return this.mistake(0.5) ? `${definition} ${definition}` : definition;
     });
     const bare = kind === 'query' && of === 1 && definitions.length === 0 && before === 0 && this.chance(0.4);
     if (bare) return set;
     const name = of > 1 && !this.mistake(3) ? ` Op${this.mistake(3) ? 0 : index}` : this.pick(['', ' Op']);
-    return `${kind}${name}${definitions.length > 0 ? `(${definitions.join(' ')})` : ''}${directives} ${set}`;
+    const variables = definitions.length > 0 ? `(${definitions.join(' ')})` : '';
+    return `${this.description()}${kind}${name}${variables}${directives} ${set}`;
+  }
+
+  /** Operations, variables and fragments may have descriptions since the specification of September 2025. */
+  description() {
+    return this.chance(0.01) ? `${this.pick(STRINGS)} ` : '';
   }
 
   selections(type, depth, single = false) {
@@ -123,6 +161,9 @@ export class Generator {
     if (roll < 0.2 && depth < MAX_DEPTH + 2) return `...${this.fragment(type, depth)} ${this.maybeDirectives()}`;
     if (this.mistake()) return this.pick(['nothing', 'id { id }', '__schema { types { name } }', '__type(name: "User") { name }']);
     if (isUnionType(type) || this.chance(0.08)) return this.chance(0.3) ? 't: __typename' : '__typename';
+    if (type === this.schema.getQueryType() && this.chance(0.1)) {
+      return this.field(type, depth, this.pick([SchemaMetaFieldDef, TypeMetaFieldDef]));
+    }
     return this.field(type, depth);
   }
 
@@ -130,10 +171,11 @@ export class Generator {
     return type === this.schema.getSubscriptionType();
   }
 
+  /** Returns a type for a fragment in a selection of `type`. */
   condition(type) {
     if (this.mistake(2)) return this.pick(this.composites);
-    if (isObjectType(type)) return this.chance(0.8) ? type : this.pick([type, ...type.getInterfaces()]);
-    return this.pick([type, ...this.schema.getPossibleTypes(type)]);
+    if (this.chance(0.6)) return type;
+    return this.pick([type, ...this.composites.filter((other) => doTypesOverlap(this.schema, type, other))]);
   }
 
   fragment(type, depth) {
@@ -143,17 +185,15 @@ export class Generator {
     const on = this.mistake() ? this.pick(this.types) : this.condition(type);
     const fragment = { name: this.mistake(0.3) ? 'on' : `F${this.fragments.length}`, type, text: '' };
     this.fragments.push(fragment);
-    const set = this.selections(on.getFields || isUnionType(on) ? on : type, depth + 1, this.isSubscription(type));
-    fragment.text = `fragment ${fragment.name} on ${on.name} ${set}`;
+    const set = this.selections(isCompositeType(on) ? on : type, depth + 1, this.isSubscription(type));
+    const directive = this.mistake(0.3) ? `${this.directives()} ` : '';
+    fragment.text = `${this.description()}fragment ${fragment.name} on ${on.name} ${directive}${set}`;
     return fragment.name;
   }
 
-  field(type, depth) {
-    const fields = Object.values(type.getFields());
-    const leaves = fields.filter((field) => !getNamedType(field.type).getFields && !isUnionType(getNamedType(field.type)));
-    const field = this.pick(depth >= MAX_DEPTH && leaves.length > 0 ? leaves : fields);
+  field(type, depth, field = this.anyField(type, depth)) {
     const of = getNamedType(field.type);
-    const composite = (of.getFields || isUnionType(of)) && !isInputObjectType(of);
+    const composite = isCompositeType(of);
     const alias = this.chance(this.isSubscription(type) ? 0.02 : 0.25) ? `${this.pick(['a', 'b', 'c', 'id', 'd', 'e', 'f', 'g'])}: ` : '';
     const name = this.mistake() ? `${field.name}x` : field.name;
     let set = '';
@@ -161,6 +201,12 @@ export class Generator {
       set = composite ? (depth > MAX_DEPTH + 2 ? '{ __typename }' : this.selections(of, depth + 1)) : '{ id }';
     }
     return `${alias}${name}${this.args(field)} ${this.maybeDirectives()}${set}`;
+  }
+
+  anyField(type, depth) {
+    const fields = Object.values(type.getFields());
+    const leaves = fields.filter((field) => !isCompositeType(getNamedType(field.type)));
+    return this.pick(depth >= MAX_DEPTH && leaves.length > 0 ? leaves : fields);
   }
 
   args(owner) {
@@ -177,7 +223,7 @@ export class Generator {
   }
 
   maybeDirectives() {
-    return this.chance(0.06) || this.mistake() ? `${this.directives('field')} ` : '';
+    return this.chance(0.06) || this.mistake() ? `${this.directives()} ` : '';
   }
 
   directives() {
@@ -202,15 +248,24 @@ export class Generator {
       initial = this.literal(this.parse(declared), 3);
     } else if (!nonNull && this.chance(0.2)) declared = `${type}!`;
     if (this.mistake()) declared = this.pick(['Int', 'String', '[ID!]!', 'User', 'Nothing', 'Boolean', `[${declared}]`]);
+    if (this.mistake()) declared = this.altered(declared);
     if (!this.mistake()) this.variables.set(name, { type: declared, initial });
     return `$${name}`;
   }
 
+  /** Changes whether a type or its items are lists or can be null. */
+  altered(type) {
+    const toggled = (text) => (text.endsWith('!') ? text.slice(0, -1) : `${text}!`);
+    const item = /^\[(.*)\]!?$/.exec(type)?.[1];
+    const others = [toggled(type), toggled(type), `[${type}]`, `[${toggled(type)}]!`];
+    return this.pick(item === undefined ? others : [...others, item, `[${toggled(item)}]`, `[${toggled(item)}]!`]);
+  }
+
   /** Parses the text of a type. */
   parse(text) {
-    if (text.endsWith('!')) return { ...this.parse(text.slice(0, -1)), nonNull: true };
-    if (text.startsWith('[')) return { list: this.parse(text.slice(1, -1)) };
-    return { named: this.schema.getType(text) };
+    if (text.endsWith('!')) return { ...this.parse(text.slice(0, -1)), text, nonNull: true };
+    if (text.startsWith('[')) return { text, list: this.parse(text.slice(1, -1)) };
+    return { text, named: this.schema.getType(text) };
   }
 
   input(type, hasDefault = false) {
@@ -226,26 +281,31 @@ export class Generator {
     if (type.list) {
       if (this.chance(0.15)) return this.literal(type.list, depth + 1);
       const length = Math.floor(this.next() * 3);
-      return `[${Array.from({ length }, () => this.literal(type.list, depth + 1)).join(this.pick([', ', ' ']))}]`;
+      return `[${Array.from({ length }, () => this.within(type.list, depth)).join(this.pick([', ', ' ']))}]`;
     }
     const { named } = type;
     if (isEnumType(named)) return this.pick(named.getValues()).name;
-    if (isInputObjectType(named)) return this.object(named, depth, (of) => (depth < 3 && this.chance(0.2) ? this.variable(String(of)) : this.literal(this.parse(String(of)), depth + 1)));
+    if (isInputObjectType(named)) return this.object(named, depth, (of) => this.within(this.parse(of), depth));
     if (this.mistake() && named instanceof GraphQLScalarType) return this.pick(BAD_STRINGS);
     switch (named.name) {
       case 'Int':
-        return this.pick(['0', '1', '-1', '50', '2147483647', ...(this.mistake(5) ? ['2147483648', '01', '1.0', '1e3', '0x1', '1a', '+1', '.5', '1.'] : [])]);
+        return this.pick(this.mistake(5) ? BAD_NUMBERS : ['0', '1', '-1', '-0', '50', '2147483647']);
       case 'Float':
         return this.pick(['0', '1.5', '-1e3', '1E-2', '1.5e+2']);
       case 'Boolean':
         return this.pick(['true', 'false']);
       case 'ID':
-        return this.pick(['"a"', '1', '"""b"""', ...STRINGS]);
+        return this.pick(this.mistake(3) ? BAD_NUMBERS : ['"a"', '1', '"""b"""', ...STRINGS]);
       case 'DateTime':
         return this.pick(this.mistake(5) ? DATES : DATES.slice(0, 3));
       default:
         return this.pick(STRINGS);
     }
+  }
+
+  /** Returns an item of a list or a field of an input object. Below a depth, it may be a variable. */
+  within(type, depth) {
+    return depth < 3 && this.chance(0.3) ? this.variable(type.text) : this.literal(type, depth + 1);
   }
 
   object(type, depth, value) {
@@ -268,14 +328,6 @@ export class Generator {
     if (this.mistake()) members.push('unknown: 1');
     if (this.mistake(0.5) && members.length > 0) members.push(members[0]);
     return `{ ${members.join(', ')} }`;
-  }
-
-  /** Changes a document as a typing error would. */
-  broken(text) {
-    const at = Math.floor(this.next() * text.length);
-    const length = this.pick([0, 0, 1, 1, 3]);
-    const inserted = this.pick(['', '{', '}', '(', ')', '"', '$', ':', '!', '...', '@', '|', '&', '\\', 'on', '#', '\u0000', '\ufeff', '\u00e9', '"""', '-', '.', '[', ']', '=', ' extend ', '0', '?', ';', '%']);
-    return text.slice(0, at) + inserted + text.slice(at + length);
   }
 
   /** Returns values for the variables of the last operation, as the members of a JSON object. */
