@@ -200,7 +200,7 @@ export class Generator {
     if (composite !== this.mistake(0.5)) {
       set = composite ? (depth > MAX_DEPTH + 2 ? '{ __typename }' : this.selections(of, depth + 1)) : '{ id }';
     }
-    return `${alias}${name}${this.args(field)} ${this.maybeDirectives()}${set}`;
+    return `${alias}${name}${this.args(field, depth)} ${this.maybeDirectives()}${set}`;
   }
 
   anyField(type, depth) {
