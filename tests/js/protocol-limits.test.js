@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { FORBIDDEN, pair, Person, RawSocket } from './support.mjs';
+import { FORBIDDEN, NO_REQUESTS, pair, Person, RawSocket } from './support.mjs';
 
 const VERSION = '{ serverInfo { version } }';
 const INBOX = 'subscription { inbox { __typename } }';
@@ -198,6 +198,18 @@ describe('the older graphql-ws', { concurrency: true }, () => {
     assert.deepEqual([type, id, payload.extensions.code], ['error', '1', 'GRAPHQL_VALIDATION_FAILED']);
     socket.close();
   });
+
+  for (const [what, payload] of NO_REQUESTS) {
+    test(`ends an operation with an error and stays open after the payload ${what}`, async () => {
+      const socket = await acknowledged();
+      socket.send(`{"type":"start","id":"wrong","payload":${payload}}`);
+      const { type, id, payload: error } = await socket.next();
+      assert.deepEqual([type, id, error.extensions.code], ['error', 'wrong', 'GRAPHQL_PARSE_FAILED']);
+      socket.send({ type: 'start', id: 'next', payload: { query: VERSION } });
+      assert.equal((await socket.next()).id, 'next');
+      socket.close();
+    });
+  }
 
   test('stops an operation on stop', async () => {
     const { alice, bob, conversation } = await pair(server);

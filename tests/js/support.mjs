@@ -17,6 +17,31 @@ export const PASSWORD = 'seven quiet herons at dusk';
 export const UNAUTHORIZED = 'Unauthorized: send connection_init first';
 export const FORBIDDEN = 'Forbidden: access token invalid or expired, or session ended. Call refreshSession or login';
 
+/** More levels than serde_json decodes. */
+const DEEP = `${'['.repeat(200)}${']'.repeat(200)}`;
+/** Payloads that are not a GraphQL request, as JSON, with their names. Some of them cannot be decoded. */
+export const NO_REQUESTS = [
+  ...[
+    'null',
+    '[]',
+    '"{ serverInfo { version } }"',
+    '{}',
+    '{"query":null}',
+    '{"query":1}',
+    '{"query":"{ serverInfo { version } }","variables":[]}',
+    '{"query":"{ serverInfo { version } }","variables":"{}"}',
+    '{"query":"{ serverInfo { version } }","operationName":1}',
+    '{"query":"{ serverInfo { version } }","extensions":1}',
+    '{"query":"{ serverInfo { version } }","extensions":{"persistedQuery":{"version":2}}}',
+    '{"query":"query ($a: String) { user(by: {username: $a}) { id } }","variables":{"a":"nice \\ud83d"}}',
+    '{"query":"{ serverInfo { version } }","variables":{"a":"\\ude00\\ud83d"}}',
+    '{"query":"{ serverInfo { version } }","variables":{"a":1e999}}',
+    '{"query":"\\ud83d"}',
+  ].map((payload) => [payload, payload]),
+  ['with deeply nested variables', `{"query":"{ serverInfo { version } }","variables":{"a":${DEEP}}}`],
+  ['of deeply nested lists', DEEP],
+];
+
 export const INBOX = `
   subscription Inbox($after: String) {
     inbox(after: $after) {

@@ -90,6 +90,16 @@ fn the_costliest_documents_block_no_thread_for_long() {
                 let spreads = joined(400, |i| format!("...f{i} "));
                 format!("{{ serverInfo {{ {spreads} }} }} {each}")
             }),
+            ("fragments that each spread two others", {
+                // Expanded, the fragments spread each other about a thousand times. At most 1 KiB is validated on a
+                // thread of the runtime.
+                let name = |index: usize| &"ABCDEFGHIJKLMNOP"[index..=index];
+                let each = joined(14, |i| {
+                    let [own, next, last] = [i, i + 1, i + 2].map(name);
+                    format!("fragment {own} on Message{{replyTo{{...{next}}}conversation{{lastMessage{{...{last}}}}}}}")
+                });
+                format!("{{node(id:1){{...A}}}}{each}fragment O on Message{{id}}fragment P on Message{{id}}")
+            }),
             ("variables", {
                 let each = joined(900, |i| format!("$v{i}: Int "));
                 format!("query ({each}) {{ serverInfo {{ version }} }}")
