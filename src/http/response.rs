@@ -139,7 +139,9 @@ impl Body {
     /// Returns the response for a document that cannot be parsed, or for a document or variables that are invalid.
     pub(super) fn invalid(mut errors: Vec<ServerError>) -> Self {
         errors.truncate(MAX_ERRORS);
-        errors.iter_mut().for_each(|error| shorten(&mut error.message));
+        for error in &mut errors {
+            shorten(&mut error.message);
+        }
         Self { errors, data: None, refusal: None, json: None }
     }
 }

@@ -37,10 +37,10 @@ pub(super) fn too_complex(count: u64, max: u64, mut largest: Vec<Large<'_>>) -> 
     let has_lists = largest.iter().any(|field| field.items > 1);
     largest.retain(|field| !has_lists || field.items > 1);
     largest.sort_by_key(|field| (Reverse(field.total()), field.name));
-    let mut names = HashSet::new();
+    let mut seen = HashSet::new();
     let named: Vec<_> = largest
         .iter()
-        .filter(|field| names.insert(field.name))
+        .filter(|field| seen.insert(field.name))
         .take(MAX_NAMED)
         .map(|Large { name, items, fields }| match items {
             1 => format!("`{name}` ({fields} fields)"),

@@ -72,13 +72,13 @@ pub struct Syntax(Document);
 
 impl Spec {
     pub fn new(sdl: &str, max_nesting: usize, introspection: bool) -> Self {
-        let types = Types::parse(sdl, "schema.graphql").and_then(|mut types| {
+        let types = Types::parse(sdl, "schema.graphql").map_err(|invalid| invalid.errors).and_then(|mut types| {
             add_is_one_of(&mut types);
-            types.validate()
+            types.validate().map_err(|invalid| invalid.errors)
         });
         let types = match types {
             Ok(types) => types,
-            Err(invalid) => unreachable!("the SDL that async-graphql writes is valid: {}", invalid.errors),
+            Err(errors) => unreachable!("the SDL that async-graphql writes is valid: {errors}"),
         };
         let arguments_with_default = arguments_with_default(&types);
         Self { types, arguments_with_default, max_nesting, introspection }
@@ -177,7 +177,9 @@ impl Spec {
         }
         if has_omissions {
             omissions.remove_from(&mut operation.node.selection_set.node);
-            fragments.values_mut().for_each(|fragment| omissions.remove_from(&mut fragment.node.selection_set.node));
+            for fragment in fragments.values_mut() {
+                omissions.remove_from(&mut fragment.node.selection_set.node);
+            }
         }
         let operations = match name {
             Some(name) => DocumentOperations::Multiple([(Name::new(name), operation)].into()),

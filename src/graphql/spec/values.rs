@@ -124,7 +124,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn directives(&mut self, directives: &'a ast::DirectiveList) {
-        for directive in directives.iter() {
+        for directive in directives {
             if let Some(definition) = self.types.directive_definitions.get(&directive.name) {
                 self.arguments(&directive.arguments, &definition.arguments);
             }
@@ -146,21 +146,24 @@ impl<'a> Walk<'a, '_> {
             (Value::Variable(name), _) => self.variable(value, name, ty, place),
             (Value::Null, _) => {}
             (Value::List(items), ast::Type::List(of) | ast::Type::NonNullList(of)) => {
-                items.iter().for_each(|item| self.value(item, of, inner));
+                for item in items {
+                    self.value(item, of, inner);
+                }
             }
             (_, ast::Type::List(of) | ast::Type::NonNullList(of)) => self.value(value, of, inner),
             (Value::Object(members), ast::Type::Named(name) | ast::Type::NonNullNamed(name)) => {
                 self.object(value, members, name);
             }
-            (Value::String(text), ast::Type::Named(name) | ast::Type::NonNullNamed(name)) => {
-                if name == "DateTime" && DateTime::parse(text.as_str().into()).is_err() {
-                    self.error(
-                        Rule::ValuesOfCorrectType,
-                        format_args!("A time must be a string like {EXAMPLE} (RFC 3339), not \"{}\".", Shown(text)),
-                        value,
-                    );
-                }
+            (Value::String(text), ast::Type::Named(name) | ast::Type::NonNullNamed(name))
+                if name == "DateTime" && DateTime::parse(text.as_str().into()).is_err() =>
+            {
+                self.error(
+                    Rule::ValuesOfCorrectType,
+                    format_args!("A time must be a string like {EXAMPLE} (RFC 3339), not \"{}\".", Shown(text)),
+                    value,
+                );
             }
+            (Value::String(_), _) => {}
             (_, ast::Type::Named(name) | ast::Type::NonNullNamed(name)) if name == "DateTime" => {
                 self.error(
                     Rule::ValuesOfCorrectType,

@@ -95,8 +95,8 @@ fn the_costliest_documents_block_no_thread_for_long() {
                 // thread of the runtime.
                 let name = |index: usize| &"ABCDEFGHIJKLMNOP"[index..=index];
                 let each = joined(14, |i| {
-                    let [own, next, last] = [i, i + 1, i + 2].map(name);
-                    format!("fragment {own} on Message{{replyTo{{...{next}}}conversation{{lastMessage{{...{last}}}}}}}")
+                    let [own, next, after] = [i, i + 1, i + 2].map(name);
+                    format!("fragment {own} on Message{{replyTo{{...{next}}}conversation{{lastMessage{{...{after}}}}}}}")
                 });
                 format!("{{node(id:1){{...A}}}}{each}fragment O on Message{{id}}fragment P on Message{{id}}")
             }),
