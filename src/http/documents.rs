@@ -58,6 +58,9 @@ pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
+    /// The document before its fragments on unions were rewritten, whose cost is counted. None if it is the same, or if
+    /// the cost does not depend on variables.
+    pub(super) counted: Option<ExecutableDocument>,
     /// Number of selections of the document that its text does not have.
     pub(super) added: usize,
     /// The cost with the variables of the operation for which the document was parsed.
@@ -76,7 +79,8 @@ struct Weight;
 
 impl Weighter<Digest, Arc<Validated>> for Weight {
     fn weight(&self, _: &Digest, validated: &Arc<Validated>) -> u64 {
-        (validated.text.len() * PARSED_BYTES + validated.added * SELECTION_BYTES + ENTRY_BYTES) as u64
+        let documents = 1 + usize::from(validated.counted.is_some());
+        (validated.text.len() * PARSED_BYTES * documents + validated.added * SELECTION_BYTES + ENTRY_BYTES) as u64
     }
 }
 
@@ -116,6 +120,15 @@ impl Documents {
             return Err(Error::new(ErrorCode::BadUserInput, "`sha256Hash` is not the hash of `query`."));
         }
         Ok(self.validated.get(&digest).map_or(Found::Text(digest, text), Found::Validated))
+    }
+
+    /// Returns the text of a document that is sent by its id alone. None if the document is unknown.
+    pub(super) fn text(&self, id: Option<&DocumentId>) -> Option<Arc<str>> {
+        match (&self.registered, id) {
+            (Some(registered), id) => registered.get(id),
+            (None, Some(DocumentId::Hash(hash))) => Some(Arc::clone(&self.validated.get(&from_hex(hash)?)?.text)),
+            (None, _) => None,
+        }
     }
 
     /// Whether the cache has a document with this text.

@@ -135,9 +135,12 @@ impl Operation {
     }
 
     fn is_small(&self, documents: &Documents) -> bool {
-        let known =
-            |query: &String| query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.is_cached(query);
-        !self.large && self.query.as_ref().is_none_or(known)
+        let known = |text: &str| text.len() <= SMALL_DOCUMENT || text.len() <= SMALL_INPUT && documents.is_cached(text);
+        let is_small = match &self.query {
+            Some(query) => known(query),
+            None => documents.text(self.document.as_ref()).is_none_or(|text| known(&text)),
+        };
+        !self.large && is_small
     }
 
     /// Does the work of `parse` on this thread: parses and validates a new document, and coerces the variables.
@@ -149,7 +152,9 @@ impl Operation {
             let never_null = spec.validate(&syntax).map_err(Body::invalid)?;
             if let Some(validated) = Arc::get_mut(&mut document) {
                 never_null.apply(&mut validated.document);
+                let counted = validated.cost.varies.then(|| validated.document.clone());
                 validated.added = spec.rewrite_unions(&mut validated.document);
+                validated.counted = counted.filter(|_| validated.added > 0);
             }
             server.documents.cache(Arc::clone(&document));
         }
@@ -176,7 +181,10 @@ impl Operation {
             match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
                 Found::Validated(document) => {
                     let cost = match document.cost {
-                        cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
+                        cost if cost.varies => {
+                            let counted = document.counted.as_ref().unwrap_or(&document.document);
+                            costs.check(counted, &variables).map_err(Body::refused)?
+                        }
                         cost => cost,
                     };
                     (document, None, cost)
@@ -185,7 +193,7 @@ impl Operation {
                     costs.check_text(&text).map_err(Body::refused)?;
                     let (syntax, document) = spec.parse(&text).map_err(|error| Body::invalid(vec![error]))?;
                     let cost = costs.check(&document, &variables).map_err(Body::refused)?;
-                    (Arc::new(Validated { digest, text, document, added: 0, cost }), Some(syntax), cost)
+                    (Arc::new(Validated { digest, text, document, counted: None, added: 0, cost }), Some(syntax), cost)
                 }
             };
         Ok(Admitted { document, syntax, cost, name: self.name, variables })
@@ -204,7 +212,7 @@ impl Validated {
         let variables = spec.coerce(&operation.node, given).map_err(Body::invalid)?;
         let changed = spec.executable(&self.document, operation, name, &variables).map(|document| {
             let (text, added) = (Arc::clone(&self.text), self.added);
-            Arc::new(Self { digest: self.digest, text, document, added, cost: self.cost })
+            Arc::new(Self { digest: self.digest, text, document, counted: None, added, cost: self.cost })
         });
         Ok((changed.unwrap_or(self), variables))
     }

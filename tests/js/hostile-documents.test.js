@@ -73,18 +73,36 @@ const INTEGER = filled((digits) => {
   return `${operations} fragment F on Query { searchUsers(query: "a", first: ${digits}) { nodes { id } } }`;
 }, '9');
 
+/**
+ * Fragments on two unions in each other, each of which spreads the next one. The two unions share object types, and
+ * neither contains the other.
+ */
+function unions(count, spread, last) {
+  const fragment = (index) => `fragment F${index} on ${index % 2 ? 'InboxEvent' : 'CallEvent'}`;
+  const fragments = joined(count, (index) => `${fragment(index)} { ${spread(index)} }`);
+  return `subscription S { inbox { ...F0 } } ${fragments} ${fragment(count)} { ${last} }`;
+}
+
+const LARGE_UNIONS = unions(
+  59,
+  (index) => `...F${index + 1} `.repeat(index === 58 ? 5 : 1),
+  '__typename '.repeat(4400),
+);
+const SMALL_UNIONS = unions(12, (index) => `...F${index + 1} `.repeat(2), '__typename');
+
 describe('the memory of the server', { skip: process.platform !== 'linux' }, () => {
   // The bounds have room for unused memory of the allocator. The documents have 128 KiB.
-  for (const [what, query, bound] of [
-    ['conflicts of a long argument', CONFLICTS, 150 * MIB],
-    ['a long integer that is wrong in many operations', INTEGER, 50 * MIB],
+  for (const [what, query, operationName, bound] of [
+    ['conflicts of a long argument', CONFLICTS, 'Q1', 150 * MIB],
+    ['a long integer that is wrong in many operations', INTEGER, 'Q1', 50 * MIB],
+    ['fragments on two unions in each other', LARGE_UNIONS, 'S', 100 * MIB],
   ]) {
     test(`grows little for ${what}`, { timeout: TIMEOUT_MS }, async (context) => {
       await post(server, { query: '{ serverInfo { version } }' });
       forgetMaximum(server);
       const known = memory(server, 'VmRSS');
       for (let time = 0; time < TIMES; time += 1) {
-        const { data, errors } = await post(server, { query, operationName: 'Q1' });
+        const { data, errors } = await post(server, { query, operationName });
         assert.equal(data ?? null, null);
         assert.ok(errors.length > 0);
       }
@@ -128,5 +146,28 @@ describe('the processor time of the server', { skip: process.platform !== 'linux
       context.diagnostic(`the server used ${took} ms of processor time`);
       assert.ok(took < MAX_PROCESSOR_MS, `the server used ${took} ms of processor time`);
     });
+  }
+
+  test('is short for fragments on two unions in each other', { timeout: TIMEOUT_MS }, async (context) => {
+    const used = processorMs(server);
+    for (let time = 0; time < TIMES; time += 1) {
+      // The comment makes each document a new one.
+      const { errors } = await post(server, { query: `${SMALL_UNIONS} # ${time}` });
+      assert.equal(errors[0].extensions.code, 'BAD_USER_INPUT', JSON.stringify(errors));
+    }
+    const took = processorMs(server) - used;
+    context.diagnostic(`the server used ${took} ms of processor time`);
+    assert.ok(took < MAX_PROCESSOR_MS, `the server used ${took} ms of processor time`);
+  });
+});
+
+test('a cached document costs as much as a new one', { timeout: TIMEOUT_MS }, async () => {
+  const fields = joined(25, (index) => `a${index}: id`);
+  const call = `call { ${fields} conversation { messages(last: $n) { nodes { id } } } }`;
+  const inbox = `inbox { ... on CallEvent { ... on CallRinging { ${call} } } }`;
+  for (let time = 0; time < TIMES; time += 1) {
+    const { errors } = await post(server, { query: `subscription ($n: Int) { ${inbox} }`, variables: { n: 1 } });
+    // The document is within the limit of aliases, but this request cannot get a stream.
+    assert.equal(errors[0].extensions.code, 'BAD_USER_INPUT', JSON.stringify(errors));
   }
 });

@@ -26,7 +26,7 @@ use apollo_compiler::parser::Parser;
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::{Valid, WithErrors};
 use apollo_compiler::{ExecutableDocument as Checked, Schema as Types, name};
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Name, Positioned, ServerError, Variables};
 
 use omissions::Omissions;
@@ -167,7 +167,9 @@ impl Spec {
     ) -> Option<ExecutableDocument> {
         let omissions = Omissions::new(&self.arguments_with_default, &operation.node, variables);
         let (has_omissions, is_merged) = (omissions.are_in(document), roots::are_merged(&operation.node));
-        if is_merged && !has_omissions {
+        // The document of a subscription is copied for each event, so it has only one operation.
+        let is_alone = operation.node.ty != OperationType::Subscription || document.operations.iter().count() == 1;
+        if is_merged && is_alone && !has_omissions {
             return None;
         }
         let mut operation = operation.clone();

@@ -11,13 +11,14 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Pos, Positioned};
 
-/// Rewrites the fragments on unions that stand in a selection on another type, so that async-graphql applies them. Such
-/// a fragment is put in the place of its spread. Its type condition is dropped if all objects at that place belong to
-/// the union, and is otherwise replaced by each object type of the union that is possible there. Returns the number of
-/// selections that were copied. The document must be valid. The number of copies is below the complexity of the
-/// document, which counts each spread of a fragment.
+/// Rewrites the fragments on unions that stand in a selection on another type, so that async-graphql applies them. The
+/// type condition of such a fragment is replaced by the type of the selection if all its objects belong to the union,
+/// and otherwise by each object type of the union that is possible there. Returns the number of selections that were
+/// copied. The document must be valid. A fragment is copied at most once for each type, so the size of the result is
+/// linear in the size of the document.
 pub(super) fn rewrite(types: &Types, document: &mut ExecutableDocument) -> usize {
-    let mut unions = Unions { types, fragments: HashMap::new(), copied: 0 };
+    let mut unions =
+        Unions { types, fragments: HashMap::new(), copies: HashMap::new(), objects: HashMap::new(), copied: 0 };
     if !unions.are_in(document) {
         return 0;
     }
@@ -33,6 +34,7 @@ pub(super) fn rewrite(types: &Types, document: &mut ExecutableDocument) -> usize
         let on = fragment.node.type_condition.node.on.node.clone();
         unions.set(&on, &mut fragment.node.selection_set.node);
     }
+    document.fragments.extend(unions.copies);
     unions.copied
 }
 
@@ -40,6 +42,10 @@ struct Unions<'a> {
     types: &'a Types,
     /// The fragments of the document, before the rewrite.
     fragments: HashMap<Name, Positioned<FragmentDefinition>>,
+    /// Copies of fragments for other types than their own. Their names contain spaces, so no document has them.
+    copies: HashMap<Name, Positioned<FragmentDefinition>>,
+    /// The object types that a value can have, by the name of its type.
+    objects: HashMap<String, Vec<&'a str>>,
     copied: usize,
 }
 
@@ -89,21 +95,63 @@ impl Unions<'_> {
                     }
                     set.items.push(Positioned::new(Selection::Field(field), pos));
                 }
-                Selection::InlineFragment(fragment) => self.inline(parent, fragment.node, pos, &mut set.items),
-                Selection::FragmentSpread(spread) => match self.fragments.get(&spread.node.fragment_name.node) {
-                    Some(fragment) if self.is_foreign(&fragment.node.type_condition.node.on.node, parent) => {
-                        let fragment = InlineFragment {
-                            type_condition: Some(fragment.node.type_condition.clone()),
-                            directives: spread.node.directives,
-                            selection_set: fragment.node.selection_set.clone(),
-                        };
-                        self.copied += size(&fragment.selection_set.node);
-                        self.inline(parent, fragment, pos, &mut set.items);
+                Selection::InlineFragment(fragment) => self.inline(parent, &fragment, pos, &mut set.items),
+                Selection::FragmentSpread(mut spread) => {
+                    let name = spread.node.fragment_name.node.clone();
+                    let condition =
+                        self.fragments.get(&name).map(|known| known.node.type_condition.node.on.node.clone());
+                    let Some(condition) = condition.filter(|condition| self.is_foreign(condition, parent)) else {
+                        set.items.push(Positioned::new(Selection::FragmentSpread(spread), pos));
+                        continue;
+                    };
+                    for target in self.targets(&condition, parent) {
+                        spread.node.fragment_name.node = self.copy_for(&name, &target);
+                        set.items.push(Positioned::new(Selection::FragmentSpread(spread.clone()), pos));
                     }
-                    _ => set.items.push(Positioned::new(Selection::FragmentSpread(spread), pos)),
-                },
+                }
             }
         }
+        set.items.shrink_to_fit();
+    }
+
+    /// Adds an inline fragment in a selection on the type `parent`.
+    fn inline(
+        &mut self,
+        parent: &str,
+        fragment: &Positioned<InlineFragment>,
+        pos: Pos,
+        items: &mut Vec<Positioned<Selection>>,
+    ) {
+        let condition = fragment.node.type_condition.as_ref().map(|condition| condition.node.on.node.to_string());
+        let is_foreign = condition.as_deref().is_some_and(|condition| self.is_foreign(condition, parent));
+        let on = condition.unwrap_or_else(|| parent.to_owned());
+        let targets = if is_foreign { self.targets(&on, parent) } else { vec![on] };
+        for (index, target) in targets.into_iter().enumerate() {
+            let mut copy = fragment.clone();
+            if index > 0 {
+                self.copied += size(&copy.node.selection_set.node);
+            }
+            if is_foreign {
+                let on = TypeCondition { on: Positioned::new(Name::new(&target), pos) };
+                copy.node.type_condition = Some(Positioned::new(on, pos));
+            }
+            self.set(&target, &mut copy.node.selection_set.node);
+            items.push(Positioned::new(Selection::InlineFragment(copy), pos));
+        }
+    }
+
+    /// Returns the name of a copy of a fragment whose type condition is `target`.
+    fn copy_for(&mut self, name: &Name, target: &str) -> Name {
+        let copy = Name::new(format!("{name} on {target}"));
+        if !self.copies.contains_key(&copy)
+            && let Some(mut fragment) = self.fragments.get(name).cloned()
+        {
+            fragment.node.type_condition.node.on.node = Name::new(target);
+            self.copied += size(&fragment.node.selection_set.node);
+            self.set(target, &mut fragment.node.selection_set.node);
+            self.copies.insert(copy.clone(), fragment);
+        }
+        copy
     }
 
     /// Whether a type condition is a union other than the type around it.
@@ -111,44 +159,20 @@ impl Unions<'_> {
         condition != parent && self.is_union(condition)
     }
 
-    /// Adds an inline fragment in a selection on the type `parent`.
-    fn inline(&mut self, parent: &str, mut fragment: InlineFragment, pos: Pos, items: &mut Vec<Positioned<Selection>>) {
-        let mut add = |fragment| {
-            items.push(Positioned::new(Selection::InlineFragment(Positioned::new(fragment, pos)), pos));
-        };
-        let condition = fragment.type_condition.as_ref().map(|condition| condition.node.on.node.clone());
-        let on = condition.as_deref().unwrap_or(parent);
-        if !self.is_foreign(on, parent) {
-            self.set(on, &mut fragment.selection_set.node);
-            return add(fragment);
-        }
-        let objects = self.objects_of(parent);
-        let (within, outside): (Vec<_>, Vec<_>) =
-            objects.into_iter().partition(|object| self.types.is_subtype(on, object));
-        if outside.is_empty() {
-            fragment.type_condition = None;
-            self.set(parent, &mut fragment.selection_set.node);
-            return add(fragment);
-        }
-        for object in within {
-            let mut copy = fragment.clone();
-            self.copied += size(&copy.selection_set.node);
-            let condition = TypeCondition { on: Positioned::new(Name::new(object), pos) };
-            copy.type_condition = Some(Positioned::new(condition, pos));
-            self.set(object, &mut copy.selection_set.node);
-            add(copy);
-        }
-    }
-}
-
-impl<'a> Unions<'a> {
-    /// Returns the object types that a value of the type can have.
-    fn objects_of(&self, name: &str) -> Vec<&'a str> {
-        let objects =
-            self.types.types.iter().filter(|(object, ty)| {
-                ty.is_object() && (object.as_str() == name || self.types.is_subtype(name, object))
+    /// Returns the type conditions that replace a union in a selection on the type `parent`.
+    fn targets(&mut self, union: &str, parent: &str) -> Vec<String> {
+        let types = self.types;
+        let objects = self.objects.entry(parent.to_owned()).or_insert_with(|| {
+            let objects = types.types.iter().filter(|(object, ty)| {
+                ty.is_object() && (object.as_str() == parent || types.is_subtype(parent, object))
             });
-        objects.map(|(object, _)| object.as_str()).collect()
+            objects.map(|(object, _)| object.as_str()).collect()
+        });
+        let within: Vec<_> = objects.iter().filter(|object| types.is_subtype(union, object)).collect();
+        if within.len() == objects.len() {
+            return vec![parent.to_owned()];
+        }
+        within.into_iter().map(|object| (*object).to_owned()).collect()
     }
 }
 
