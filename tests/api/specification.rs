@@ -71,7 +71,7 @@ async fn strings_in_documents_are_decoded() {
     for (literal, text) in [
         (r#""\u{1F600}""#, "😀"),
         (r#""\ud83d\ude00""#, "😀"),
-        (r#""caf\u00e9 \" \\ \/""#, "café \" \\ /"),
+        (r#""\u00e9 \" \\ \/""#, "é \" \\ /"),
         (r#""""a \""" b""""#, r#"a """ b"#),
         ("\"\"\"\n    one\n      two\n  \"\"\"", "one\n  two"),
     ] {
