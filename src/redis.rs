@@ -76,7 +76,8 @@ impl PubSub {
         I: Send + 'static,
     {
         let random = self.random.clone();
-        let subscription = Subscription { client: self.client.clone(), channels, translate, sender };
+        let subscription =
+            Subscription { client: self.client.clone(), channels, translate, sender, stop: stop.clone() };
         tokio::spawn(stop.run_until_cancelled_owned(subscription.run(random)));
     }
 }
@@ -86,6 +87,7 @@ struct Subscription<T, I> {
     channels: Vec<String>,
     translate: fn(Received<T>) -> Option<I>,
     sender: mpsc::Sender<I>,
+    stop: CancellationToken,
 }
 
 impl<T: DeserializeOwned, I> Subscription<T, I> {
@@ -93,8 +95,8 @@ impl<T: DeserializeOwned, I> Subscription<T, I> {
         let mut backoff = FIRST_BACKOFF;
         loop {
             let ended = self.listen(&mut backoff).await;
-            // The receiver was dropped, because the node stops.
-            if self.sender.is_closed() {
+            // The node stops: the receiver was dropped, or the runtime has ended the connection to Redis during this poll.
+            if self.sender.is_closed() || self.stop.is_cancelled() {
                 return;
             }
             match ended {

@@ -71,10 +71,15 @@ impl Limiter {
     /// Creates a limiter that shares its counts with the other nodes through Redis, until `stop` is cancelled. Each key
     /// in Redis starts with `prefix`. Works even if Redis is unavailable when the limiter is created.
     pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
-        let shared = Shared::open(url, prefix)?;
+        let shared = Shared::open(url, prefix, stop.clone())?;
         let limiter = Self(Arc::new(Inner::new(settings, Some(shared.clone()))));
         tokio::spawn(stop.run_until_cancelled_owned(shared.run(limiter.clone())));
         Ok(limiter)
+    }
+
+    /// Whether this node shares its counts with the other nodes now. False while Redis is unavailable.
+    pub fn is_shared(&self) -> bool {
+        self.0.shared.as_ref().is_some_and(Shared::is_available)
     }
 
     /// Counts `count` actions. If the rate does not allow all these actions now, counts none of them and returns

@@ -10,6 +10,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::guards::{FIRST_DELAY, RESET_AFTER, Rule};
@@ -92,11 +93,12 @@ pub(super) struct Shared {
 }
 
 /// State of the connection to Redis.
-#[derive(Default)]
 struct Health {
     /// Time of the next call to Redis after a failure. Until then, requests do not wait for Redis. None while Redis is
     /// available.
     retry_at: Mutex<Option<Instant>>,
+    /// Cancelled when the node stops. The runtime then ends the connection.
+    stop: CancellationToken,
 }
 
 impl Health {
@@ -116,7 +118,7 @@ impl Health {
                 Some(value)
             }
             Err(error) => {
-                if retry_at.replace(Instant::now() + BACKOFF).is_none() {
+                if retry_at.replace(Instant::now() + BACKOFF).is_none() && !self.stop.is_cancelled() {
                     warn!(%error, "Redis is unavailable; this node uses its own counts for limits");
                 }
                 None
@@ -133,13 +135,19 @@ struct PendingCounts {
 
 impl Shared {
     /// Prepares the connection to Redis, which is opened on first use.
-    pub(super) fn open(url: &str, prefix: &str) -> Result<Self> {
+    pub(super) fn open(url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(Self { redis, prefix: prefix.into(), pending: Arc::default(), health: Arc::default() })
+        let health = Health { retry_at: Mutex::default(), stop };
+        Ok(Self { redis, prefix: prefix.into(), pending: Arc::default(), health: Arc::new(health) })
+    }
+
+    /// Whether the last call to Redis succeeded. True before the first call.
+    pub(super) fn is_available(&self) -> bool {
+        self.health.retry_at.lock().is_none()
     }
 
     /// Queues a count for the next exchange.

@@ -29,9 +29,11 @@ fn a_runtime_with_a_blocked_worker_is_reported() {
 
 #[test]
 fn a_busy_runtime_is_not_reported() {
+    // Longer than TIMEOUT, because a loaded machine can stop the worker for seconds.
+    let timeout = 3 * TIMEOUT;
     let runtime = one_worker();
     let (silent, silence) = mpsc::channel();
-    watchdog::watch(runtime.handle().clone(), TIMEOUT, move || silent.send(()).unwrap()).unwrap();
+    watchdog::watch(runtime.handle().clone(), timeout, move || silent.send(()).unwrap()).unwrap();
     // This task keeps the worker busy until the runtime ends, but yields every 100 ms.
     runtime.spawn(async {
         loop {
@@ -39,8 +41,8 @@ fn a_busy_runtime_is_not_reported() {
             tokio::task::yield_now().await;
         }
     });
-    assert_eq!(silence.recv_timeout(2 * TIMEOUT), Err(mpsc::RecvTimeoutError::Timeout));
+    assert_eq!(silence.recv_timeout(timeout + TIMEOUT), Err(mpsc::RecvTimeoutError::Timeout));
     // The watchdog ends with the runtime, without a report.
     runtime.shutdown_background();
-    assert_eq!(silence.recv_timeout(3 * TIMEOUT), Err(mpsc::RecvTimeoutError::Disconnected));
+    assert_eq!(silence.recv_timeout(3 * timeout), Err(mpsc::RecvTimeoutError::Disconnected));
 }
