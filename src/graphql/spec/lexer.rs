@@ -33,7 +33,7 @@ impl Token<'_> {
 pub struct LexicalError {
     /// Offset in the document, in bytes.
     pub offset: usize,
-    /// What is expected and what is found, such as "expected a number, found `1a`".
+    /// The message says what is expected and what is found, such as "expected a number, found `1a`".
     pub message: String,
 }
 
