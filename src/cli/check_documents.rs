@@ -3,9 +3,8 @@
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 
 use anyhow::{Context as _, Result};
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
 use async_graphql::{ServerError, Variables};
-use parlance::graphql::{Error, Rule, Spec, sdl};
+use parlance::graphql::{Error, Rule, Spec, sdl, selected_operation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -56,22 +55,12 @@ fn judge(spec: &Spec, request: Request) -> Answer {
     }
     let valid = Answer { valid: true, ..Answer::default() };
     let Some(variables) = request.variables else { return valid };
-    let Some(operation) = operation(&document, request.operation_name.as_deref()) else {
+    let Some(operation) = selected_operation(&document, request.operation_name.as_deref()) else {
         let error = Error::violation(Rule::KnownOperationNames, Rule::KnownOperationNames.meaning());
         return Answer { errors: vec![error.into()], ..valid };
     };
-    match spec.coerce(operation, &Variables::from_json(variables)) {
+    match spec.coerce(&operation.node, &Variables::from_json(variables)) {
         Ok(variables) => Answer { variables: Some(variables), ..valid },
         Err(errors) => Answer { errors, ..valid },
     }
-}
-
-fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
-    let operation = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => operation,
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
-        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
-    };
-    Some(&operation.node)
 }

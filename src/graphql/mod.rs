@@ -38,7 +38,7 @@ pub use loaders::{Loaders, StreamLoaders};
 pub use log_request::{Items, LogRequest};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
 pub use rule::Rule;
-pub use spec::{Spec, Syntax, tokens, too_nested};
+pub use spec::{MAX_ERRORS, Spec, Syntax, selected_operation, tokens, too_nested};
 pub use subscription::Rendering;
 
 use crate::config::Operations;
@@ -133,12 +133,9 @@ impl Schemas {
         if !settings.introspection {
             builder = builder.disable_introspection();
         }
-        Self {
-            schema: builder.finish(),
-            spec: Arc::new(Spec::new(&sdl(), settings.operation_max_nesting, settings.introspection)),
-            app: app.clone(),
-            lookups,
-        }
+        let schema = builder.finish();
+        let spec = Spec::new(&sdl_of(&schema), settings.operation_max_nesting, settings.introspection);
+        Self { schema, spec: Arc::new(spec), app: app.clone(), lookups }
     }
 
     /// Returns the schema that executes validated documents.
@@ -160,7 +157,11 @@ impl Schemas {
 
 /// Returns the schema in the schema definition language (SDL): the content of `schema.graphql`.
 pub fn sdl() -> String {
-    builder().finish().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().sorted_arguments())
+    sdl_of(&builder().finish())
+}
+
+fn sdl_of(schema: &Schema) -> String {
+    schema.sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().sorted_arguments())
 }
 
 /// Returns the types of the schema, parsed from its SDL.

@@ -338,14 +338,12 @@ impl<'a> Counter<'a, '_> {
 
     /// Returns the value of a variable, or its default if the variable is left out.
     fn value(&self, variable: &Name) -> Option<&Value> {
-        self.variables.get(variable).or_else(|| self.default(variable))
-    }
-
-    fn default(&self, variable: &Name) -> Option<&'a Value> {
-        let definitions = self.operation.variable_definitions.iter();
-        let definition =
-            definitions.map(|definition| &definition.node).find(|definition| definition.name.node == *variable)?;
-        Some(&definition.default_value.as_ref()?.node)
+        let default = || {
+            let mut definitions = self.operation.variable_definitions.iter().map(|definition| &definition.node);
+            let definition = definitions.find(|definition| definition.name.node == *variable)?;
+            Some(&definition.default_value.as_ref()?.node)
+        };
+        self.variables.get(variable).or_else(default)
     }
 }
 

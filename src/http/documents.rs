@@ -13,6 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::cost::DocumentCost;
+use super::threads::{SMALL_DOCUMENT, SMALL_INPUT};
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
 
@@ -107,8 +108,7 @@ impl Documents {
             })?,
             (None, None) => {
                 let Some(DocumentId::Hash(hash)) = id else { return Err(unknown()) };
-                let known = from_hex(hash).and_then(|digest| self.validated.get(&digest));
-                return known.map(Found::Validated).ok_or_else(unknown);
+                return self.cached(hash).map(Found::Validated).ok_or_else(unknown);
             }
             (None, Some(query)) => query.into(),
         };
@@ -122,18 +122,28 @@ impl Documents {
         Ok(self.validated.get(&digest).map_or(Found::Text(digest, text), Found::Validated))
     }
 
-    /// Returns the text of a document that is sent by its id alone. None if the document is unknown.
-    pub(super) fn text(&self, id: Option<&DocumentId>) -> Option<Arc<str>> {
-        match (&self.registered, id) {
-            (Some(registered), id) => registered.get(id),
-            (None, Some(DocumentId::Hash(hash))) => Some(Arc::clone(&self.validated.get(&from_hex(hash)?)?.text)),
-            (None, _) => None,
+    /// Whether the document of an operation is so small that a thread of the runtime can parse and validate it, or find
+    /// it in the cache and copy it.
+    pub(super) fn is_small(&self, query: Option<&str>, id: Option<&DocumentId>) -> bool {
+        let is_small = |text: &str| text.len() <= SMALL_DOCUMENT || text.len() <= SMALL_INPUT && self.is_cached(text);
+        match (query, &self.registered, id) {
+            (Some(query), _, _) => is_small(query),
+            (None, Some(registered), id) => registered.get(id).is_none_or(|text| is_small(&text)),
+            (None, None, Some(DocumentId::Hash(hash))) => {
+                self.cached(hash).is_none_or(|known| known.text.len() <= SMALL_INPUT)
+            }
+            (None, None, _) => true,
         }
     }
 
     /// Whether the cache has a document with this text.
-    pub(super) fn is_cached(&self, text: &str) -> bool {
+    fn is_cached(&self, text: &str) -> bool {
         self.validated.get(&Digest::from(Sha256::digest(text))).is_some()
+    }
+
+    /// Returns the cached document whose text has this SHA-256, as hexadecimal digits.
+    fn cached(&self, hash: &str) -> Option<Arc<Validated>> {
+        self.validated.get(&from_hex(hash)?)
     }
 
     /// Caches a valid document.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
-use async_graphql::{Positioned, Request, Variables};
+use async_graphql::parser::types::OperationType;
+use async_graphql::{Request, Variables};
 use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -16,10 +16,12 @@ use super::documents::{DocumentId, Documents, Found, Validated};
 use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
-use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
+use super::threads::SMALL_WORK;
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
-use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Rule, Schema, Spec, Syntax};
+use crate::graphql::{
+    AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, Rule, Schema, Spec, Syntax, selected_operation,
+};
 use crate::limiter::Key;
 
 /// An operation as the client sends it: the members of a request (GraphQL over HTTP, section 5.4). Unknown members are
@@ -135,12 +137,7 @@ impl Operation {
     }
 
     fn is_small(&self, documents: &Documents) -> bool {
-        let known = |text: &str| text.len() <= SMALL_DOCUMENT || text.len() <= SMALL_INPUT && documents.is_cached(text);
-        let is_small = match &self.query {
-            Some(query) => known(query),
-            None => documents.text(self.document.as_ref()).is_none_or(|text| known(&text)),
-        };
-        !self.large && is_small
+        !self.large && documents.is_small(self.query.as_deref(), self.document.as_ref())
     }
 
     /// Does the work of `parse` on this thread: parses and validates a new document, and coerces the variables.
@@ -152,14 +149,16 @@ impl Operation {
             let never_null = spec.validate(&syntax).map_err(Body::invalid)?;
             if let Some(validated) = Arc::get_mut(&mut document) {
                 never_null.apply(&mut validated.document);
-                let counted = validated.cost.varies.then(|| validated.document.clone());
-                validated.added = spec.rewrite_unions(&mut validated.document);
-                validated.counted = counted.filter(|_| validated.added > 0);
+                if let Some((rewritten, added)) = spec.rewrite_unions(&validated.document) {
+                    let original = std::mem::replace(&mut validated.document, rewritten);
+                    validated.counted = (validated.cost.varies && added > 0).then_some(original);
+                    validated.added = added;
+                }
             }
             server.documents.cache(Arc::clone(&document));
         }
         let (document, variables) = document.with_variables(spec, name.as_deref(), &variables)?;
-        let operation = &operation(&document.document, name.as_deref()).ok_or_else(unknown_operation)?.node;
+        let operation = &selected_operation(&document.document, name.as_deref()).ok_or_else(unknown_operation)?.node;
         let kind = operation.ty;
         let plan_request = match kind {
             OperationType::Subscription => {
@@ -208,7 +207,7 @@ impl Validated {
         name: Option<&str>,
         given: &Variables,
     ) -> Result<(Arc<Self>, Variables), Body> {
-        let operation = operation(&self.document, name).ok_or_else(unknown_operation)?;
+        let operation = selected_operation(&self.document, name).ok_or_else(unknown_operation)?;
         let variables = spec.coerce(&operation.node, given).map_err(Body::invalid)?;
         let changed = spec.executable(&self.document, operation, name, &variables).map(|document| {
             let (text, added) = (Arc::clone(&self.text), self.added);
@@ -292,14 +291,4 @@ impl Parsed {
         let share = server.subscription_budget.reserve(&caller, self.cost.complexity)?;
         Ok(Subscription::new(server, &self.schema, self.request, self.plan_request, caller, share))
     }
-}
-
-fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a Positioned<OperationDefinition>> {
-    let operation = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => operation,
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
-        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
-    };
-    Some(operation)
 }

@@ -7,11 +7,8 @@ use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 use serde::Serialize;
 
 use super::threads::SMALL_ANSWER;
-use crate::graphql::{Error, ErrorCode};
+use crate::graphql::{Error, ErrorCode, MAX_ERRORS};
 use crate::metrics::Metrics;
-
-/// Maximum number of errors in a response. A document can have an error in each of its fields.
-const MAX_ERRORS: usize = 100;
 
 /// Maximum length in characters of an error message about a document or its variables.
 const MAX_MESSAGE: usize = 500;

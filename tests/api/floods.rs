@@ -30,8 +30,11 @@ impl Flood {
         Self(calls)
     }
 
-    fn is_running(&mut self) -> bool {
-        self.0.try_join_next().is_none()
+    /// Sends messages of a user while the flood runs. `usual` is the longest time of a message before the flood.
+    async fn assert_delays_little(&mut self, user: &User, conversation: &str, usual: Duration) {
+        let longest = longest_send(user, conversation).await;
+        assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
+        assert!(self.0.try_join_next().is_none(), "the flood ended");
     }
 }
 
@@ -68,9 +71,7 @@ async fn costly_documents_of_one_account_do_not_delay_other_users() {
     } } } } } }";
     let usual = longest_send(&ada, &conversation).await;
     let mut flood = Flood::start(&node, Some(&eve.access_token), query, &json!({}));
-    let longest = longest_send(&ada, &conversation).await;
-    assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
-    assert!(flood.is_running());
+    flood.assert_delays_little(&ada, &conversation, usual).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,9 +81,7 @@ async fn messages_of_one_account_do_not_delay_other_users() {
     let query = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"flood\"}) { message { id } } }";
     let usual = longest_send(&ada, &conversation).await;
     let mut flood = Flood::start(&node, Some(&eve.access_token), query, &json!({"id": group}));
-    let longest = longest_send(&ada, &conversation).await;
-    assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
-    assert!(flood.is_running());
+    flood.assert_delays_little(&ada, &conversation, usual).await;
     // The flood continues while the node stops. The bound is DRAIN_DELAY + DRAIN_TIMEOUT.
     node.stop();
     let begun = Instant::now();
@@ -97,8 +96,6 @@ async fn requests_of_an_anonymous_client_do_not_delay_users() {
     let invalid = format!("{{ {} }}", "a { b } ".repeat(400));
     for query in ["{ __schema { types { name fields { name type { name } } } } }", &invalid] {
         let mut flood = Flood::start(&node, None, query, &json!({}));
-        let longest = longest_send(&ada, &conversation).await;
-        assert!(longest < BOUND + FACTOR * usual, "{longest:?} instead of {usual:?}");
-        assert!(flood.is_running());
+        flood.assert_delays_little(&ada, &conversation, usual).await;
     }
 }

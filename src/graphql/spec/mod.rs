@@ -35,8 +35,8 @@ pub use grammar::too_nested;
 pub use lexer::tokens;
 pub use never_null::NeverNull;
 
-/// Maximum number of errors in a response about one document or its variables.
-const MAX_ERRORS: usize = 100;
+/// Maximum number of errors in a response. A document can have an error in each of its fields.
+pub const MAX_ERRORS: usize = 100;
 
 /// Number of operations that apollo-compiler validates together. It finds an error in a fragment again for each
 /// operation, and returns only after it has found all errors. So this number limits the memory that errors take.
@@ -150,9 +150,9 @@ impl Spec {
         variables::coerce(&self.types, self.introspection, operation, given)
     }
 
-    /// Rewrites a valid document so that async-graphql applies all its fragments. Returns the number of selections that
-    /// were added.
-    pub fn rewrite_unions(&self, document: &mut ExecutableDocument) -> usize {
+    /// Returns a valid document in a form in which async-graphql applies all its fragments, and the number of selections
+    /// that were added. None if the document already has this form.
+    pub fn rewrite_unions(&self, document: &ExecutableDocument) -> Option<(ExecutableDocument, usize)> {
         unions::rewrite(&self.types, document)
     }
 
@@ -189,6 +189,21 @@ impl Spec {
         };
         Some(ExecutableDocument { operations, fragments })
     }
+}
+
+/// Returns the operation of a valid document that a request executes (GetOperation, section 6.1). None if the name is
+/// wrong, or is missing although there are several operations.
+pub fn selected_operation<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Option<&'a Positioned<OperationDefinition>> {
+    let operation = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => operation,
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
+        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
+    };
+    Some(operation)
 }
 
 fn arguments_with_default(types: &Types) -> HashSet<String> {

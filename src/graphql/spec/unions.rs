@@ -13,35 +13,35 @@ use async_graphql::{Name, Pos, Positioned};
 
 /// Rewrites the fragments on unions that stand in a selection on another type, so that async-graphql applies them. The
 /// type condition of such a fragment is replaced by the type of the selection if all its objects belong to the union,
-/// and otherwise by each object type of the union that is possible there. Returns the number of selections that were
-/// copied. The document must be valid. A fragment is copied at most once for each type, so the size of the result is
+/// and otherwise by each object type of the union that is possible there. Returns the new document and the number of
+/// selections that were copied. None if the document has no fragments on unions. The document must be valid. A fragment is copied at most once for each type, so the size of the result is
 /// linear in the size of the document.
-pub(super) fn rewrite(types: &Types, document: &mut ExecutableDocument) -> usize {
-    let mut unions =
-        Unions { types, fragments: HashMap::new(), copies: HashMap::new(), objects: HashMap::new(), copied: 0 };
+pub(super) fn rewrite(types: &Types, document: &ExecutableDocument) -> Option<(ExecutableDocument, usize)> {
+    let fragments = &document.fragments;
+    let mut unions = Unions { types, fragments, copies: HashMap::new(), objects: HashMap::new(), copied: 0 };
     if !unions.are_in(document) {
-        return 0;
+        return None;
     }
-    unions.fragments.clone_from(&document.fragments);
-    let operations: Vec<_> = match &mut document.operations {
+    let mut rewritten = document.clone();
+    let operations: Vec<_> = match &mut rewritten.operations {
         DocumentOperations::Single(operation) => vec![operation],
         DocumentOperations::Multiple(operations) => operations.values_mut().collect(),
     };
     for operation in operations {
         unions.operation(&mut operation.node);
     }
-    for fragment in document.fragments.values_mut() {
+    for fragment in rewritten.fragments.values_mut() {
         let on = fragment.node.type_condition.node.on.node.clone();
         unions.set(&on, &mut fragment.node.selection_set.node);
     }
-    document.fragments.extend(unions.copies);
-    unions.copied
+    rewritten.fragments.extend(unions.copies);
+    Some((rewritten, unions.copied))
 }
 
 struct Unions<'a> {
     types: &'a Types,
     /// The fragments of the document, before the rewrite.
-    fragments: HashMap<Name, Positioned<FragmentDefinition>>,
+    fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// Copies of fragments for other types than their own. Their names contain spaces, so no document has them.
     copies: HashMap<Name, Positioned<FragmentDefinition>>,
     /// The object types that a value can have, by the name of its type.

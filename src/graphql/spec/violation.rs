@@ -203,7 +203,7 @@ fn first_in_quotes(found: &Diagnostic<'_, DiagnosticData>) -> String {
 }
 
 /// Returns the message for an error whose text names types, arguments or input fields that the document does not name.
-/// None if the text has only names of the document.
+/// Returns None if the text has only names of the document.
 fn without_names_of_schema(name: &str, text: &str) -> Option<String> {
     let quoted = |index: usize| Shown(text.split('`').nth(2 * index + 1).unwrap_or_default());
     Some(match name {

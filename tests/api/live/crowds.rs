@@ -19,10 +19,7 @@ async fn presence_is_published_once_per_user_whose_presence_changed() {
     const USERS: usize = 200;
     let Nodes { one, two, database: _database, .. } = Way::Redis.nodes([2, 300, 20]).await;
     let watcher = two.register("watcher").await;
-    let mut users = Vec::new();
-    for _ in 0..USERS / 20 {
-        users.extend(one.register_many(20).await);
-    }
+    let users = one.register_many(USERS).await;
     let published = async |node: &Node| node.metric("parlance_live_published_total{kind=\"presence\"}").await;
     let mut watching = Listener::presence(&watcher, &users.iter().take(100).collect::<Vec<_>>()).await;
     for _ in 0..100 {
