@@ -27,7 +27,7 @@ pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
 pub use process::{LogFormat, Process};
-pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
+pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, PASSWORD_MAX_DELAY, Rates};
 pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;
 pub use s3::S3Settings;

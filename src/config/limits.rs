@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, OPERATION_QUEUE,
+    CODE_LIFETIME, CODE_TRIES, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, OPERATION_QUEUE,
     OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
 };
 
@@ -56,6 +56,15 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "the service from accounts made by machines",
                 RATE_LIMITED,
             ),
+            limit(
+                "RATE_CODES_PER_TARGET",
+                "codes for an e-mail address or phone number",
+                "people from unwanted codes",
+                RATE_LIMITED,
+            ),
+            limit("RATE_CODES_PER_ADDRESS", "codes from an address", "the operator's bill for SMS", RATE_LIMITED),
+            limit("CODE_TRIES", "tries of a code", "codes from guessing", BAD_INPUT).fixed(CODE_TRIES as u64),
+            limit("CODE_LIFETIME", "seconds", "codes from guessing", BAD_INPUT).fixed(CODE_LIFETIME.as_secs()),
             limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_EDITS", "changes by a user", "the log", RATE_LIMITED),
@@ -80,8 +89,18 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("RATE_UPLOADS", "uploads of a user", "S3 and the workers that inspect files", RATE_LIMITED),
             limit("RATE_SEARCHES", "searches of a user", "Postgres", RATE_LIMITED),
             limit("RATE_CHANGES", "changes by a user", "the log", RATE_LIMITED),
-            limit("PASSWORD_TRIES_PER_ACCOUNT", "wrong passwords", "passwords from guessing", RATE_LIMITED),
-            limit("PASSWORD_TRIES_PER_ADDRESS", "wrong passwords", "passwords from guessing", RATE_LIMITED),
+            limit(
+                "PASSWORD_TRIES_PER_ACCOUNT",
+                "wrong passwords or codes",
+                "passwords and codes from guessing",
+                RATE_LIMITED,
+            ),
+            limit(
+                "PASSWORD_TRIES_PER_ADDRESS",
+                "wrong passwords or codes",
+                "passwords and codes from guessing",
+                RATE_LIMITED,
+            ),
             limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED)
                 .fixed(PASSWORD_MAX_DELAY.as_secs()),
             limit("CALL_STARTS_PER_MINUTE", "calls by a user", "people from ringing phones", RATE_LIMITED),

@@ -6,8 +6,14 @@ use std::time::Duration;
 
 use super::within;
 
-/// Maximum wait after wrong passwords. The first wait is 1 second.
+/// Maximum wait after wrong passwords or codes. The first wait is 1 second.
 pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
+
+/// Maximum number of times that a client may enter one code. A code has six digits, so a client that guesses finds it
+/// with a probability of 5 in a million.
+pub const CODE_TRIES: usize = 5;
+/// Time after which a code expires. Long enough for slow e-mail servers.
+pub const CODE_LIFETIME: Duration = Duration::from_mins(10);
 
 /// Rates of the actions of one user or one address. The nodes share the counts through Redis. An action that exceeds a
 /// rate gets RATE_LIMITED with the name of the setting and the seconds to wait.
@@ -29,6 +35,12 @@ pub struct Rates {
     /// Attempts to register an account from one address
     #[arg(long, env, default_value = "50/1h", value_name = "COUNT/TIME")]
     pub rate_registrations: Allowance,
+    /// Codes that are requested for one e-mail address or phone number
+    #[arg(long, env, default_value = "5/15m", value_name = "COUNT/TIME")]
+    pub rate_codes_per_target: Allowance,
+    /// Codes that are requested from one address
+    #[arg(long, env, default_value = "30/1h", value_name = "COUNT/TIME")]
+    pub rate_codes_per_address: Allowance,
     /// Messages that one user sends or schedules
     #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
     pub rate_messages: Allowance,
@@ -71,10 +83,10 @@ pub struct Rates {
     /// Changes that one user makes to the profile, privacy settings, groups and own memberships
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_changes: Allowance,
-    /// Number of wrong passwords for one account after which each further attempt must wait. The wait doubles with each wrong password
+    /// Number of wrong passwords or codes for one account after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
-    /// Number of wrong passwords from one address after which each further attempt must wait. The wait doubles with each wrong password
+    /// Number of wrong passwords or codes from one address after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
 }

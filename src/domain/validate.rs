@@ -4,6 +4,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 
 use super::error::{Error, Result, Violation};
 use super::{phone, text};
+use crate::text::ascii_digit;
 
 const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
 const DISPLAY_NAME: std::ops::RangeInclusive<usize> = 1..=64;
@@ -26,6 +27,10 @@ const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// Maximum size of an e-mail address in bytes. RFC 5321, section 4.5.3.1.3, allows 256 including two angle brackets.
 const MAX_EMAIL: usize = 254;
+/// Number of digits of a verification code.
+pub(super) const CODE_DIGITS: usize = 6;
+/// Maximum number of characters of a code that are read. Each digit can have spaces around it.
+const MAX_CODE_TEXT: usize = 32;
 /// Allowed length of a password in characters. A longer password takes longer to process and is not safer.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
 /// Maximum number of characters into which Unicode decomposes one character.
@@ -105,7 +110,7 @@ impl Check {
         name
     }
 
-    pub(super) fn email(&mut self, text: &str) -> String {
+    pub(super) fn email(&mut self, path: &str, text: &str) -> String {
         let email = text.trim().to_lowercase();
         let is_valid = email.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty()
@@ -114,17 +119,28 @@ impl Check {
                 && !domain.contains('@')
         });
         if !is_valid || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            self.fail("email", "This is not an e-mail address.");
+            self.fail(path, "This is not an e-mail address.");
         }
         email
     }
 
     /// Checks a phone number. Returns it in the form of E.164.
-    pub(super) fn phone(&mut self, text: &str) -> String {
+    pub(super) fn phone(&mut self, path: &str, text: &str) -> String {
         phone::e164(text).unwrap_or_else(|| {
-            self.fail("phone", "A phone number must begin with + and its country code, such as +4915112345678.");
+            self.fail(path, "A phone number must begin with + and its country code, such as +4915112345678.");
             String::new()
         })
+    }
+
+    /// Checks a verification code. Returns its digits in ASCII. Spaces between the digits are allowed, because some
+    /// keyboards insert them.
+    pub(super) fn code(&mut self, path: &str, text: &str) -> String {
+        let spaced = text.chars().take(MAX_CODE_TEXT).filter(|c| !c.is_whitespace());
+        let code: String = spaced.map(ascii_digit).collect();
+        if code.len() != CODE_DIGITS || !code.bytes().all(|digit| digit.is_ascii_digit()) {
+            self.fail(path, format!("A code must have {CODE_DIGITS} digits."));
+        }
+        code
     }
 
     /// Checks the length of a new password in the input field `path`. Returns the form of the password that is hashed.

@@ -1,4 +1,4 @@
-//! Guards against the guessing of passwords: waits that grow with each failure.
+//! Guards against the guessing of passwords and codes: waits that grow with each failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ const MAX_KEYS: usize = 100_000;
 /// Kind of attempts that a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// Attempts to use a password for one account.
+    /// Attempts to use a password or a code for one account.
     Account,
-    /// Attempts to use a password from one network.
+    /// Attempts to use a password or a code from one network.
     Network,
 }
 

@@ -34,6 +34,10 @@ rates! {
     Operations = "RATE_OPERATIONS", rate_operations;
     Cost = "RATE_COST", rate_cost;
     Registrations = "RATE_REGISTRATIONS", rate_registrations;
+    /// Codes that are sent to an e-mail address or a phone number.
+    CodesPerTarget = "RATE_CODES_PER_TARGET", rate_codes_per_target;
+    /// Codes that clients of one address request.
+    CodesPerAddress = "RATE_CODES_PER_ADDRESS", rate_codes_per_address;
     Messages = "RATE_MESSAGES", rate_messages;
     /// Forwarded copies: the number of messages times the number of conversations.
     Forwards = "RATE_FORWARDS", rate_forwards;

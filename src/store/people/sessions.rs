@@ -20,6 +20,8 @@ pub struct Session {
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
+    /// When the user last proved their identity in this session: by signing in, or later by a password or a code.
+    pub confirmed_at: DateTime<Utc>,
 }
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -68,6 +70,20 @@ pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -
     ))
     .get_result(conn)
     .await
+}
+
+/// Reads when the user of the session last proved their identity. Returns None if the session does not exist or is
+/// revoked.
+pub async fn confirmed_at(conn: &mut Connection, id: SessionId) -> QueryResult<Option<DateTime<Utc>>> {
+    let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
+    unrevoked.select(sessions::confirmed_at).first(conn).await.optional()
+}
+
+/// Records that the user of the session has proved their identity. Returns false if the session does not exist or is
+/// revoked.
+pub async fn confirm(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
+    let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
+    diesel::update(unrevoked).set(sessions::confirmed_at.eq(now)).execute(conn).await.map(|rows| rows == 1)
 }
 
 /// Revokes the user's sessions that `which` selects and that are not revoked yet. Returns their ids.

@@ -1,0 +1,25 @@
+-- Codes that the server has sent to an e-mail address or a phone number. No row holds an address, a number or a code, so
+-- the table reveals nothing about people without an account.
+CREATE TABLE verification_codes (
+    -- HMAC-SHA256 of the purpose, the address or number, and the user. Each of these has one live code.
+    id bytea PRIMARY KEY,
+    -- HMAC-SHA256 of the same values and the code. The key is not in the database, so that a reader of the database
+    -- cannot find the code by trying all of them.
+    code_hash bytea NOT NULL,
+    -- Number of times that a client has entered a code.
+    tries smallint NOT NULL DEFAULT 0,
+    -- The signed-in user who requested the code. Null for a code that signs in or resets a password.
+    user_id uuid REFERENCES users ON DELETE CASCADE,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX verification_codes_user_id ON verification_codes (user_id);
+CREATE INDEX verification_codes_expires_at ON verification_codes (expires_at);
+
+-- When the user of the session last proved their identity. The default is for nodes of the former version, which do not
+-- know the column: signing in proves the identity.
+ALTER TABLE sessions ADD COLUMN confirmed_at timestamptz NOT NULL DEFAULT now();
+UPDATE sessions SET confirmed_at = created_at;
+
+-- Null if the account has no password. Its owner signs in by codes.
+ALTER TABLE users ALTER COLUMN password_hash DROP NOT NULL;

@@ -1,0 +1,252 @@
+//! Signing in by a code: without a password, or to set a new one.
+
+use std::sync::Arc;
+
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+
+use super::accounts::check_connected;
+use super::codes::{CONTACT_POINT, CodePurpose, RightCode, Slot, wrong_code};
+use super::contact_point::{ContactPoint, ContactPointInput, Kind};
+use super::core::PeopleCore;
+use super::passwords::NewPassword;
+use super::registration_invites::{self, Admission};
+use super::sessions::{Device, Sessions, SignedIn};
+use super::tries::Subject;
+use crate::domain::client::Client;
+use crate::domain::error::{Error, Result, Violation};
+use crate::domain::validate::Check;
+use crate::ids::UserId;
+use crate::limiter::{Key, Rate};
+use crate::log::Transaction;
+use crate::notices::Notice;
+use crate::random::Random;
+use crate::store::people::privacy_settings::Privacy;
+use crate::store::people::sessions::Revoke;
+use crate::store::people::users::{self, User};
+
+/// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an account
+/// with the same address or number.
+const LOGIN_TRIES: usize = 3;
+/// Prefix of a generated username.
+const USERNAME_PREFIX: &str = "user_";
+/// Number of random characters in a generated username: 50 random bits.
+const USERNAME_CHARACTERS: usize = 10;
+/// The alphabet of Base32 (RFC 4648) in lower case.
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Name of the input field with a code.
+const CODE: &str = "code";
+
+pub struct CodeLogins<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+/// A login with a code, which makes a new account if none has the address or number.
+#[derive(Debug)]
+pub struct CodeLogin {
+    pub contact_point: ContactPointInput,
+    pub code: String,
+    /// Name of a new account. Defaults to its username.
+    pub display_name: Option<String>,
+    /// Code of a registration invite. A new account needs it with `REGISTRATION=invite`.
+    pub invite: Option<String>,
+}
+
+/// A new password for the account that has verified the address or number.
+#[derive(Debug)]
+pub struct PasswordReset {
+    pub contact_point: ContactPointInput,
+    pub code: String,
+    pub new_password: String,
+}
+
+impl CodeLogins<'_> {
+    /// Signs in the user who has verified the address or number. If there is no such user, makes a new account, as the
+    /// registration mode allows. An account that has the address without having verified it is not signed in, because
+    /// somebody else could have registered it.
+    pub async fn login(&self, login: CodeLogin, device: Device, client: &Client) -> Result<SignedIn> {
+        check_connected(client)?;
+        let mut check = Check::default();
+        let contact_point = login.contact_point.checked(&mut check, CONTACT_POINT);
+        let code = check.code(CODE, &login.code);
+        let display_name = login.display_name.map(|name| check.display_name(&name));
+        let device = device.checked(&mut check);
+        check.done()?;
+        let right = self.check_code(CodePurpose::Login, &contact_point, &code, client).await?;
+        let new = NewAccount { contact_point: &contact_point, display_name, invite: login.invite };
+        let signed_in = self.sign_in(&new, &right, &device, client).await;
+        self.core.keep_code(&right, signed_in).await
+    }
+
+    /// Sets a new password, ends all sessions of the account and opens a new one.
+    pub async fn reset_password(&self, reset: PasswordReset, device: Device, client: &Client) -> Result<SignedIn> {
+        check_connected(client)?;
+        let mut check = Check::default();
+        let contact_point = reset.contact_point.checked(&mut check, CONTACT_POINT);
+        let code = check.code(CODE, &reset.code);
+        let password = check.password("newPassword", &reset.new_password);
+        let device = device.checked(&mut check);
+        check.done()?;
+        let right = self.check_code(CodePurpose::ResetPassword, &contact_point, &code, client).await?;
+        let done = self.replace_password(&contact_point, password, &right, device, client).await;
+        let (signed_in, user) = self.core.keep_code(&right, done).await?;
+        for kind in Kind::ALL {
+            if let Some(address) = kind.verified(&user) {
+                let notice = Notice::PasswordReset { username: user.username.clone() };
+                self.core.tell_of_change(kind.recipient(address), notice, client);
+            }
+        }
+        Ok(signed_in)
+    }
+
+    async fn check_code(
+        &self,
+        purpose: CodePurpose,
+        contact_point: &ContactPoint,
+        code: &str,
+        client: &Client,
+    ) -> Result<RightCode> {
+        let slot = Slot { purpose, target: &contact_point.value, user: None };
+        self.core.check_code(Subject::ContactPoint(slot.target), &[slot], code, CODE, client).await
+    }
+
+    async fn sign_in(
+        &self,
+        new: &NewAccount<'_>,
+        right: &RightCode,
+        device: &Device,
+        client: &Client,
+    ) -> Result<SignedIn> {
+        let (log, forms) = (&self.core.base.log, &new.contact_point.forms);
+        let mut admission = None;
+        let mut tries = 1;
+        loop {
+            let found = users::by_verified(&mut *self.core.base.connection().await?, forms).await?;
+            if found.is_none() && admission.is_none() {
+                admission = Some(self.admit(new, client).await?);
+            }
+            let admission = admission.as_ref();
+            let opened = log.transaction(async |tx| self.open(tx, new, right, admission, device.clone()).await).await;
+            match opened {
+                Err(Error::Conflict(_)) if tries < LOGIN_TRIES => tries += 1,
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Checks whether a new account may be made.
+    async fn admit(&self, new: &NewAccount<'_>, client: &Client) -> Result<Admission> {
+        let admission = registration_invites::admit(self.core, new.invite.as_deref()).await?;
+        if let Some(network) = client.network {
+            self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1)?;
+        }
+        Ok(admission)
+    }
+
+    /// Uses up the code and opens a session, of a new account if there is none. Returns CONFLICT if a concurrent request
+    /// has made or deleted the account meanwhile.
+    async fn open(
+        &self,
+        tx: &mut Transaction<'_>,
+        new: &NewAccount<'_>,
+        right: &RightCode,
+        admission: Option<&Admission>,
+        device: Device,
+    ) -> Result<SignedIn> {
+        right.use_up(tx).await?;
+        let sessions = Sessions { core: self.core };
+        if let Some(user) = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await? {
+            return sessions.open(tx, user.id, device).await;
+        }
+        admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
+        let user = self.new_user(new);
+        users::insert(tx.conn(), &user).await.map_err(|error| match error {
+            // The generated username is taken, or another account has verified the address meanwhile.
+            Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => changed(),
+            error => error.into(),
+        })?;
+        let signed_in = sessions.open(tx, user.id, device).await?;
+        Ok(SignedIn { is_new_account: true, ..signed_in })
+    }
+
+    /// Makes the row of a new account, with its verified address or number and without a password.
+    fn new_user(&self, new: &NewAccount<'_>) -> User {
+        let (now, random) = (self.core.base.now(), &self.core.base.random);
+        let username = generated_username(random);
+        let only = |kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
+        let (email, phone) = (only(Kind::Email), only(Kind::Phone));
+        User {
+            id: UserId::new(now, random),
+            display_name: new.display_name.clone().unwrap_or_else(|| username.clone()),
+            username,
+            about: None,
+            email_verified_at: email.as_ref().map(|_| now),
+            phone_verified_at: phone.as_ref().map(|_| now),
+            email,
+            phone,
+            password_hash: None,
+            created_at: now,
+            last_seen_at: None,
+            avatar_id: None,
+            privacy: Privacy::default(),
+        }
+    }
+
+    async fn replace_password(
+        &self,
+        contact_point: &ContactPoint,
+        password: String,
+        right: &RightCode,
+        device: Device,
+        client: &Client,
+    ) -> Result<(SignedIn, User)> {
+        let found = users::by_verified(&mut *self.core.base.connection().await?, &contact_point.forms).await?;
+        let user = found.ok_or_else(|| wrong_code(CODE))?;
+        let known_words = vec![user.username.clone(), user.display_name.clone(), contact_point.value.clone()];
+        let new_password = NewPassword { password, path: "newPassword", known_words };
+        let hash = self.core.passwords.hash_new(new_password, client).await?;
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            // The user is locked before the sessions are revoked, so that no concurrent login with the former password
+            // opens a session afterwards.
+            let locked = users::lock_row(tx.conn(), user.id).await?;
+            let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| wrong_code(CODE))?;
+            right.use_up(tx).await?;
+            users::set_password(tx.conn(), user.id, &hash).await?;
+            let sessions = Sessions { core: self.core };
+            sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
+            Ok((sessions.open(tx, user.id, device).await?, user))
+        })
+        .await
+    }
+}
+
+/// What a new account is made of.
+struct NewAccount<'a> {
+    contact_point: &'a ContactPoint,
+    display_name: Option<String>,
+    invite: Option<String>,
+}
+
+/// Returns a username that nobody has yet, most probably. It reveals nothing about the address or number.
+fn generated_username(random: &Random) -> String {
+    let random = random.bytes::<USERNAME_CHARACTERS>().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
+    USERNAME_PREFIX.chars().chain(random).collect()
+}
+
+fn changed() -> Error {
+    Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::validate::is_username;
+
+    #[test]
+    fn a_generated_username_is_valid() {
+        let random = Random::system();
+        let (one, other) = (generated_username(&random), generated_username(&random));
+        assert!(is_username(&one) && one.starts_with(USERNAME_PREFIX), "{one}");
+        assert_ne!(one, other);
+    }
+}
