@@ -38,6 +38,10 @@ use super::messaging::search::Searches;
 use super::messaging::search_indexer::SearchIndexer;
 use super::messaging::writer::{Committer, Writers};
 use super::people::accounts::Accounts;
+use super::people::code_logins::CodeLogins;
+use super::people::codes::Codes;
+use super::people::confirmations::Confirmations;
+use super::people::contact_points::ContactPoints;
 use super::people::contacts::Contacts;
 use super::people::core::PeopleCore;
 use super::people::last_seen;
@@ -56,6 +60,7 @@ use crate::limiter::{Key, Limiter, Rate};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, LiveSessions, Log, Observers, RowCache};
 use crate::metrics::Metrics;
+use crate::notices::Channel;
 use crate::random::Random;
 use crate::store::Database;
 
@@ -183,6 +188,22 @@ impl App {
         Sessions { core: &self.inner.people }
     }
 
+    pub fn codes(&self) -> Codes<'_> {
+        Codes { core: &self.inner.people }
+    }
+
+    pub fn code_logins(&self) -> CodeLogins<'_> {
+        CodeLogins { core: &self.inner.people }
+    }
+
+    pub fn confirmations(&self) -> Confirmations<'_> {
+        Confirmations { core: &self.inner.people }
+    }
+
+    pub fn contact_points(&self) -> ContactPoints<'_> {
+        ContactPoints { core: &self.inner.people }
+    }
+
     pub fn users(&self) -> Users<'_> {
         Users { core: &self.inner.people }
     }
@@ -301,6 +322,16 @@ impl App {
 
     pub fn registration(&self) -> RegistrationMode {
         self.inner.people.registration
+    }
+
+    /// Whether the server can send codes by e-mail.
+    pub fn codes_by_email(&self) -> bool {
+        !matches!(self.inner.people.notices.email(), Channel::Unavailable)
+    }
+
+    /// Whether the server can send codes by SMS.
+    pub fn codes_by_phone(&self) -> bool {
+        !matches!(self.inner.people.notices.phone(), Channel::Unavailable)
     }
 
     pub fn clock(&self) -> Clock {

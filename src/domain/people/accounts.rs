@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
+use super::contact_points::Former;
 use super::core::PeopleCore;
 use super::password_tries::Account;
 use super::passwords::{Comparison, NewPassword};
@@ -15,7 +16,6 @@ use crate::domain::error::{Error, Result, Violation};
 use crate::domain::files::avatars;
 use crate::domain::validate::{self, Check};
 use crate::domain::viewer::Viewer;
-use crate::fair::Gone;
 use crate::ids::{AttachmentId, UserId};
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
@@ -64,8 +64,8 @@ impl Accounts<'_> {
         let admission = registration_invites::admit(self.core, registration.invite.as_deref()).await?;
         let mut check = Check::default();
         let username = check.username(&registration.username);
-        let email = registration.email.map(|text| check.email(&text));
-        let phone = registration.phone.map(|text| check.phone(&text));
+        let email = registration.email.map(|text| check.email("email", &text));
+        let phone = registration.phone.map(|text| check.phone("phone", &text));
         let display_name = registration.display_name.map_or_else(|| username.clone(), |text| check.display_name(&text));
         let device = device.checked(&mut check);
         let password = check.password("password", &registration.password);
@@ -85,7 +85,7 @@ impl Accounts<'_> {
             about: None,
             email,
             phone,
-            password_hash,
+            password_hash: Some(password_hash),
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
@@ -145,13 +145,24 @@ impl Accounts<'_> {
     }
 
     /// Sets a new password and revokes all other sessions, because another person might know the old password.
-    pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
+    /// `current` is None for the first password of an account, which needs a confirmed identity.
+    pub async fn change_password(
+        &self,
+        viewer: Viewer,
+        current: Option<String>,
+        new: String,
+        client: &Client,
+    ) -> Result<User> {
         check_connected(client)?;
         let mut check = Check::default();
         let new = check.password("newPassword", &new);
         check.done()?;
         let user = Users { core: self.core }.get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !self.core.check_password(Account::Known(&user), current, client).await?.is_right() {
+        let is_right = match current {
+            Some(current) => self.core.check_password(Account::Known(&user), current, client).await?.is_right(),
+            None => user.password_hash.is_none(),
+        };
+        if !is_right {
             return Err(wrong_password("currentPassword"));
         }
         let known_words = vec![user.username.clone(), user.display_name.clone()];
@@ -161,14 +172,14 @@ impl Accounts<'_> {
         log.transaction(async |tx| self.replace_password(tx, viewer, &user, &hash).await).await
     }
 
-    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, gone: &Gone) -> Result<User> {
+    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, client: &Client) -> Result<User> {
         let mut check = Check::default();
         let changes = UserChanges {
             username: changes.username.map(|text| check.username(&text)),
             display_name: changes.display_name.map(|text| check.display_name(&text)),
             about: changes.about.map(|text| text.map(|text| check.about(&text)).filter(|text| !text.is_empty())),
-            email: changes.email.map(|text| text.map(|text| check.email(&text))),
-            phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
+            email: changes.email.map(|text| text.map(|text| check.email("email", &text))),
+            phone: changes.phone.map(|text| text.map(|text| check.phone("phone", &text))),
             avatar_id: changes.avatar,
         };
         check.done()?;
@@ -177,21 +188,33 @@ impl Accounts<'_> {
         }
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         if let Some(Some(avatar)) = changes.avatar_id {
-            avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
+            avatars::prepare(&self.core.files, viewer, avatar, &client.gone).await?;
         }
         let log = &self.core.base.log;
-        log.transaction(async |tx| {
-            if let Some(Some(avatar)) = changes.avatar_id {
-                avatars::lock(tx, viewer, avatar).await?;
-            }
-            tx.record(Change::UserUpdated { user: viewer.user });
-            let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(username_conflict)?;
-            if let Some(Some(avatar)) = changes.avatar_id {
-                avatars::show_square(tx, avatar).await?;
-            }
-            Ok(updated)
-        })
-        .await
+        let (user, removed) = log.transaction(async |tx| self.store_profile(tx, viewer, changes).await).await?;
+        for former in removed {
+            self.core.tell_former(&user, former, client);
+        }
+        Ok(user)
+    }
+
+    /// Stores the changes. Returns the updated user, and the verified e-mail address and phone number that were removed.
+    async fn store_profile(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        changes: UserChanges,
+    ) -> Result<(User, Vec<Former>)> {
+        if let Some(Some(avatar)) = changes.avatar_id {
+            avatars::lock(tx, viewer, avatar).await?;
+        }
+        let (changes, removed) = self.core.check_contact_points(tx, viewer, changes).await?;
+        tx.record(Change::UserUpdated { user: viewer.user });
+        let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(username_conflict)?;
+        if let Some(Some(avatar)) = changes.avatar_id {
+            avatars::show_square(tx, avatar).await?;
+        }
+        Ok((updated, removed))
     }
 
     /// Returns the number of running password jobs and the number of waiting password jobs on this node.
@@ -208,7 +231,10 @@ impl Accounts<'_> {
         user: &User,
         hash: &str,
     ) -> Result<User> {
-        let updated = users::replace_password(tx.conn(), user.id, &user.password_hash, hash).await?;
+        if user.password_hash.is_none() {
+            self.core.check_confirmed(tx, viewer).await?;
+        }
+        let updated = users::replace_password(tx.conn(), user.id, user.password_hash.as_deref(), hash).await?;
         let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
         Sessions { core: self.core }.revoke_sessions(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
@@ -223,10 +249,10 @@ impl Accounts<'_> {
         renewed: Option<&str>,
         device: Device,
     ) -> Result<Option<SignedIn>> {
-        let (id, known) = (user.id, &user.password_hash);
+        let (id, known) = (user.id, user.password_hash.as_deref());
         let is_current = match renewed {
             Some(renewed) => users::replace_password(tx.conn(), id, known, renewed).await?.is_some(),
-            None => users::lock_password(tx.conn(), id).await?.as_ref() == Some(known),
+            None => users::lock_password(tx.conn(), id, known).await?,
         };
         if !is_current {
             return Ok(None);
@@ -245,7 +271,8 @@ impl Accounts<'_> {
     ) -> Result<SignedIn> {
         admission.count_use(self.core, tx).await?;
         users::insert(tx.conn(), user).await.map_err(username_conflict)?;
-        Sessions { core: self.core }.open(tx, user.id, device).await
+        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        Ok(SignedIn { is_new_account: true, ..signed_in })
     }
 }
 

@@ -32,7 +32,9 @@ mod tests {
 
     #[test]
     fn a_common_password_is_found_in_every_case_and_with_punctuation() {
-        for password in ["telechargement", "Telechargement", "T\u{E9}l\u{E9}chargement!", "ＴＥＬＥＣＨＡＲＧＥＭＥＮＴ"] {
+        for password in
+            ["telechargement", "Telechargement", "T\u{E9}l\u{E9}chargement!", "ＴＥＬＥＣＨＡＲＧＥＭＥＮＴ"]
+        {
             assert!(is_common(password), "{password}");
         }
         for password in ["telechargement 29", "tele chargement", "correct horse battery staple", ""] {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::accounts::check_connected;
 use super::codes::wrong_code;
 use super::contact_point::ContactPointInput;
 use super::core::PeopleCore;
@@ -43,6 +44,7 @@ impl Confirmations<'_> {
     }
 
     async fn confirm_by_password(&self, viewer: Viewer, password: String, client: &Client) -> Result<DateTime<Utc>> {
+        check_connected(client)?;
         let user = users::by_id(&mut *self.core.base.connection().await?, viewer.user).await?.ok_or(ENDED)?;
         if !self.core.check_password(Account::Known(&user), password, client).await?.is_right() {
             let message = "This is not the password of the account. An account without a password needs a code.";

@@ -40,7 +40,9 @@ impl ContactPointInput {
                 let email = check.email(&format!("{path}.email"), &text);
                 (Kind::Email, email.clone(), vec![email])
             }
-            Self::Phone(text) => (Kind::Phone, check.phone(&format!("{path}.phone"), &text), validate::identifiers(&text)),
+            Self::Phone(text) => {
+                (Kind::Phone, check.phone(&format!("{path}.phone"), &text), validate::identifiers(&text))
+            }
         };
         ContactPoint { kind, value, forms }
     }

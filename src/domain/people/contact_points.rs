@@ -114,10 +114,9 @@ impl PeopleCore {
             let (Some(new), Some(verified)) = (new, kind.verified(&user)) else { continue };
             match new {
                 None => removed.push(Former { kind, address: verified.to_owned() }),
-                // An older server may have stored the number in another form.
+                // An older server may have stored the number in another form, which stays.
                 Some(new) if validate::identifier(verified) == *new => verified.clone_into(new),
-                Some(new) if verified != new => check.fail(kind.field(), REPLACES_VERIFIED),
-                Some(_) => {}
+                Some(_) => check.fail(kind.field(), REPLACES_VERIFIED),
             }
         }
         check.done()?;
@@ -159,6 +158,7 @@ fn taken(kind: Kind) -> Error {
         Kind::Email => "e-mail address",
         Kind::Phone => "phone number",
     };
-    let message = format!("Another account has this {what}. Sign in to it by `loginWithCode`, and remove it there first.");
+    let message =
+        format!("Another account has this {what}. Sign in to it by `loginWithCode`, and remove it there first.");
     Error::Conflict(Violation::new(CONTACT_POINT, message))
 }

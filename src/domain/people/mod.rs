@@ -1,6 +1,12 @@
 //! Users: accounts, sessions, contacts, privacy and presence.
 
 pub mod accounts;
+pub mod code_logins;
+pub mod codes;
+mod common_passwords;
+pub mod confirmations;
+pub mod contact_point;
+pub mod contact_points;
 pub mod contacts;
 pub(super) mod core;
 pub mod export;
@@ -13,4 +19,5 @@ pub(super) mod refresh_tokens;
 pub mod registration_invites;
 pub mod sessions;
 pub(super) mod tokens;
+mod tries;
 pub mod users;
