@@ -3,12 +3,16 @@
 mod account_life;
 mod accounts;
 mod blocks;
+mod codes;
+mod confirmations;
 mod contact_points;
 mod contacts;
 mod password_attacks;
 mod password_forms;
+mod password_resets;
 mod privacy;
 mod refreshes;
 mod registration;
 mod sessions;
 mod users;
+mod verification;

@@ -35,7 +35,7 @@ fn mutations_with_usual_inputs_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let toured: Vec<_> = rows().iter().map(|row| row.mutation).collect();
     assert_eq!(missing("Mutation", toured), [""; 0]);
-    let measured = Measured::start(&meter, Node::build());
+    let measured = Measured::start(&meter, Node::build().receive_notices());
     clients(async {
         for row in rows() {
             let world = World::new(Arc::clone(&measured.node)).await;
