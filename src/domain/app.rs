@@ -60,7 +60,6 @@ use crate::limiter::{Key, Limiter, Rate};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, LiveSessions, Log, Observers, RowCache};
 use crate::metrics::Metrics;
-use crate::notices::Channel;
 use crate::random::Random;
 use crate::store::Database;
 
@@ -322,16 +321,6 @@ impl App {
 
     pub fn registration(&self) -> RegistrationMode {
         self.inner.people.registration
-    }
-
-    /// Whether the server can send codes by e-mail.
-    pub fn codes_by_email(&self) -> bool {
-        !matches!(self.inner.people.notices.email(), Channel::Unavailable)
-    }
-
-    /// Whether the server can send codes by SMS.
-    pub fn codes_by_phone(&self) -> bool {
-        !matches!(self.inner.people.notices.phone(), Channel::Unavailable)
     }
 
     pub fn clock(&self) -> Clock {

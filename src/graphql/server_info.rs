@@ -56,12 +56,12 @@ impl ServerInfo {
 
     /// Whether the server can send codes by e-mail. If false, `requestCode` refuses e-mail addresses.
     async fn codes_by_email(&self, ctx: &Context<'_>) -> bool {
-        ctx.app().codes_by_email()
+        ctx.app().codes().are_sent_by_email()
     }
 
     /// Whether the server can send codes by SMS. If false, `requestCode` refuses phone numbers.
     async fn codes_by_phone(&self, ctx: &Context<'_>) -> bool {
-        ctx.app().codes_by_phone()
+        ctx.app().codes().are_sent_by_phone()
     }
 
     /// All error codes. The field makes ErrorCode part of the schema, so that code generators include it.

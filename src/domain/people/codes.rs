@@ -21,7 +21,7 @@ use crate::domain::viewer::Viewer;
 use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
-use crate::notices::{CodeUse, Notice};
+use crate::notices::{Channel, CodeUse, Notice};
 use crate::random::Random;
 use crate::store::people::users;
 use crate::store::people::verification_codes::{self, VerificationCode};
@@ -117,6 +117,16 @@ impl Slot<'_> {
 }
 
 impl Codes<'_> {
+    /// Whether the server can send codes by e-mail.
+    pub fn are_sent_by_email(&self) -> bool {
+        self.core.notices.email() != Channel::Unavailable
+    }
+
+    /// Whether the server can send codes by SMS.
+    pub fn are_sent_by_phone(&self) -> bool {
+        self.core.notices.phone() != Channel::Unavailable
+    }
+
     /// Sends a code to an e-mail address or a phone number. Returns the time at which the code expires. `viewer` is None
     /// if the purpose needs no signed-in user. Neither the response nor the statements depend on whether an account has
     /// the address or number. The only difference is whether a notice is queued, which takes microseconds.

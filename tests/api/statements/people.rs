@@ -81,6 +81,38 @@ async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
     assert_eq!(logins, [1; 5]);
 }
 
+/// Neither the request for a code nor the use of a wrong one may take longer for an address that an account has.
+#[tokio::test]
+async fn codes_for_an_address_in_use_take_as_many_statements_as_for_a_free_one() {
+    count_statements();
+    let node = quiet().receive_notices().start_alone().await;
+    let ada = node.register("ada").await;
+    ada.verify(&node, "verified@example.org").await;
+    let claim = "mutation { updateProfile(input: {email: \"claimed@example.org\"}) { viewer { id } } }";
+    node.register("eve").await.query(claim, json!({})).await;
+    let (mut requests, mut refusals) = (Vec::new(), Vec::new());
+    for to in ["verified@example.org", "claimed@example.org", "free@example.org"] {
+        // The second request replaces the code of the first one.
+        for purpose in ["LOGIN", "LOGIN", "RESET_PASSWORD", "RESET_PASSWORD"] {
+            let (cost, answer) = statements_while(node.request_code(to, purpose)).await;
+            answer.data();
+            requests.push(cost);
+        }
+        let password = crate::support::PASSWORD;
+        let (login, answer) = statements_while(node.login_with_code(to, "000000")).await;
+        assert_eq!(answer.code(), "BAD_USER_INPUT");
+        let (reset, answer) = statements_while(node.reset_password(to, "000000", password)).await;
+        assert_eq!(answer.code(), "BAD_USER_INPUT");
+        refusals.extend([login, reset]);
+    }
+    let (never_requested, _) = statements_while(node.login_with_code("new@example.org", "000000")).await;
+    refusals.push(never_requested);
+    // The lookup of the account, and the code.
+    assert_eq!(requests, [2; 12]);
+    // The try that is counted.
+    assert_eq!(refusals, [1; 7]);
+}
+
 #[tokio::test]
 async fn the_statement_count_of_invites_and_bans_does_not_depend_on_the_number_of_groups() {
     count_statements();

@@ -123,6 +123,8 @@ async fn receive_mails(stream: TcpStream, inbox: &Inbox) -> std::io::Result<()> 
                     text += line.strip_prefix('.').unwrap_or(&line);
                     text.push('\n');
                 }
+                // Joins the lines that quoted-printable (RFC 2045, section 6.7) has split.
+                let text = text.replace("=\n", "");
                 let mails = recipients.drain(..).map(|to| Received { to, text: text.clone() });
                 inbox.lock().unwrap().extend(mails);
                 "250 accepted\r\n"
