@@ -15,6 +15,7 @@ use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
 /// Proof that the viewer owns the account.
+#[derive(Clone, Copy)]
 enum Proof<'a> {
     /// The password was compared with the hash of this user.
     Password(&'a User),

@@ -266,11 +266,11 @@ def in_days(days):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + days * 86400))
 
 
-def meaningful(field, name, person, random, is_text):
+def meaningful(field, name, person, random):
     """A meaningful value for the argument or input field of this name, or None if a random value will do."""
     if field in PURPOSES and name == "phone":
         return nodes.String(person.phone)
-    if field in PURPOSES and name == "code" and is_text:
+    if field in PURPOSES and name == "code":
         return nodes.String(person.code(PURPOSES[field]))
     unique = f"{random.getrandbits(40):010x}"
     values = {
@@ -367,8 +367,7 @@ class Meaning(graphql.Visitor):
         # The fields of an input object are replaced one by one.
         if graphql.is_input_object_type(graphql.get_named_type(self.types.get_input_type())):
             return None
-        is_text = graphql.get_named_type(self.types.get_input_type()) is graphql.GraphQLString
-        value = meaningful(self.fields[-1], node.name.value, self.person, self.random, is_text)
+        value = meaningful(self.fields[-1], node.name.value, self.person, self.random)
         if value is None and graphql.get_named_type(self.types.get_input_type()) is graphql.GraphQLID:
             value = nodes.String(*self.person.any_id(self.random))
         if value is not None and self.random.random() < MEANINGFUL:

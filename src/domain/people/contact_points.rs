@@ -18,6 +18,10 @@ use crate::log::{Change, Transaction};
 use crate::notices::Notice;
 use crate::store::people::users::{self, User, UserChanges};
 
+/// Error for a change of the profile that would replace a verified e-mail address or phone number.
+const REPLACES_VERIFIED: &str = "The present one is verified. Call `requestCode` with VERIFY for the new one, and then \
+                                 `verifyContactPoint`.";
+
 pub struct ContactPoints<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
@@ -135,9 +139,6 @@ impl PeopleCore {
         self.tell_of_change(kind.recipient(&address), notice, client);
     }
 }
-
-const REPLACES_VERIFIED: &str = "The present one is verified. Call `requestCode` with VERIFY for the new one, and then \
-                                 `verifyContactPoint`.";
 
 /// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
 fn check_still_signs_in(user: &User, removed: &[Former]) -> Result<()> {

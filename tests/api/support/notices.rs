@@ -87,8 +87,8 @@ impl Received {
             Some((_, part)) => part.split_once("\n\n")?.1,
             None => &self.text,
         };
-        let numbers = plain.split(|c: char| !c.is_ascii_digit());
-        numbers.into_iter().find(|number| number.len() >= CODE_DIGITS).map(str::to_owned)
+        let mut numbers = plain.split(|c: char| !c.is_ascii_digit());
+        numbers.find(|number| number.len() >= CODE_DIGITS).map(str::to_owned)
     }
 }
 
