@@ -1,5 +1,5 @@
--- Codes that the server has sent to an e-mail address or a phone number. No row holds an address, a number or a code, so
--- the table reveals nothing about people without an account.
+-- Codes that the server has sent to an e-mail address or a phone number. No row holds an address, a number or a code,
+-- so the table reveals nothing about people without an account.
 CREATE TABLE verification_codes (
     -- HMAC-SHA256 of the purpose, the address or number, and the user. Each of these has one live code.
     id bytea PRIMARY KEY,

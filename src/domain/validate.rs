@@ -14,8 +14,8 @@ const TITLE: std::ops::RangeInclusive<usize> = 1..=100;
 const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
 /// Maximum length of a file name in characters, the limit of NTFS and APFS. A character has up to four bytes. Each byte
-/// takes three bytes in the header Content-Disposition, and five in the URL of a download, which contains the header. So
-/// the name takes at most 5,100 bytes of the URL. Proxies and S3 allow 8,192.
+/// takes three bytes in the header Content-Disposition, and five in the URL of a download, which contains the header.
+/// So the name takes at most 5,100 bytes of the URL. Proxies and S3 allow 8,192.
 const MAX_FILE_NAME: usize = 255;
 /// Maximum size of a content type in bytes. RFC 6838, section 4.2, allows 127 characters for each of its two parts.
 const MAX_CONTENT_TYPE: usize = 255;

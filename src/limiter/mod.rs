@@ -1,8 +1,8 @@
 //! The rate limiter, which limits how often a user or an address may do something.
 //!
 //! There are two kinds of limits. A [`Rate`] limits the frequency of actions by the generic cell rate algorithm (ITU-T
-//! I.371, appendix I). A [`Guard`] slows down the guessing of passwords and codes: after some failures, each further attempt has
-//! to wait twice as long as the attempt before.
+//! I.371, appendix I). A [`Guard`] slows down the guessing of passwords and codes: after some failures, each further
+//! attempt has to wait twice as long as the attempt before.
 //!
 //! A node checks rates in its own memory. After that, it adds the counts of many checks to Redis in one pipeline, and
 //! receives the counts of all nodes. A check therefore costs no round trip to Redis. During [`redis::SYNC_INTERVAL`],

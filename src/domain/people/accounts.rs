@@ -198,7 +198,8 @@ impl Accounts<'_> {
         Ok(user)
     }
 
-    /// Stores the changes. Returns the updated user, and the verified e-mail address and phone number that were removed.
+    /// Stores the changes. Returns the updated user, and the verified e-mail address and phone number that were
+    /// removed.
     async fn store_profile(
         &self,
         tx: &mut Transaction<'_>,

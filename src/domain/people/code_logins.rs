@@ -24,8 +24,8 @@ use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
-/// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an account
-/// with the same address or number.
+/// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
+/// account with the same address or number.
 const LOGIN_TRIES: usize = 3;
 /// Prefix of a generated username.
 const USERNAME_PREFIX: &str = "user_";
@@ -60,9 +60,9 @@ pub struct PasswordReset {
 }
 
 impl CodeLogins<'_> {
-    /// Signs in the user who has verified the address or number. If there is no such user, makes a new account, as the
-    /// registration mode allows. An account that has the address without having verified it is not signed in, because
-    /// somebody else could have registered it.
+    /// Signs in the user who has verified the address or number. If no user has verified it, makes a new account, as
+    /// the registration mode allows. An account that has the address without having verified it is not signed in,
+    /// because another person could have registered it.
     pub async fn login(&self, login: CodeLogin, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();
@@ -142,8 +142,8 @@ impl CodeLogins<'_> {
         Ok(admission)
     }
 
-    /// Uses up the code and opens a session, of a new account if there is none. Returns CONFLICT if a concurrent request
-    /// has made or deleted the account meanwhile.
+    /// Uses up the code and opens a session, of a new account if no account has the address or number. Returns CONFLICT
+    /// if a concurrent request has made or deleted the account meanwhile.
     async fn open(
         &self,
         tx: &mut Transaction<'_>,
@@ -172,7 +172,7 @@ impl CodeLogins<'_> {
     fn new_user(&self, new: &NewAccount<'_>) -> User {
         let (now, random) = (self.core.base.now(), &self.core.base.random);
         let username = generated_username(random);
-        let only = |kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
+        let only = |kind: Kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
         let (email, phone) = (only(Kind::Email), only(Kind::Phone));
         User {
             id: UserId::new(now, random),
@@ -220,14 +220,14 @@ impl CodeLogins<'_> {
     }
 }
 
-/// What a new account is made of.
+/// The values of a new account.
 struct NewAccount<'a> {
     contact_point: &'a ContactPoint,
     display_name: Option<String>,
     invite: Option<String>,
 }
 
-/// Returns a username that nobody has yet, most probably. It reveals nothing about the address or number.
+/// Returns a random username. It reveals nothing about the address or number.
 fn generated_username(random: &Random) -> String {
     let random = random.bytes::<USERNAME_CHARACTERS>().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
     USERNAME_PREFIX.chars().chain(random).collect()

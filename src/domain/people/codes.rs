@@ -1,9 +1,9 @@
 //! Verification codes: six digits that the server sends to an e-mail address or a phone number. Whoever enters the code
 //! controls the address or number.
 //!
-//! A code works once, for 10 minutes, and for five tries. The database has hashes by HMAC-SHA256, with a key that is not
-//! in the database. A reader of the database can therefore neither find a code by trying all million of them, nor learn
-//! for which addresses codes were requested.
+//! A code works once, for 10 minutes, and for five tries. The database has hashes by HMAC-SHA256, with a key that is
+//! not in the database. A reader of the database can therefore neither find a code by trying all million of them, nor
+//! learn for which addresses codes were requested.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct Codes<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-/// What a code allows.
+/// The action that a code allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodePurpose {
     Login,
@@ -44,7 +44,7 @@ pub enum CodePurpose {
     Confirm,
 }
 
-/// What a code is for. There is one live code for each value.
+/// Identifies a code: each value has at most one live code.
 #[derive(Clone, Copy)]
 pub(super) struct Slot<'a> {
     pub(super) purpose: CodePurpose,
@@ -127,9 +127,9 @@ impl Codes<'_> {
         self.core.notices.phone() != Channel::Unavailable
     }
 
-    /// Sends a code to an e-mail address or a phone number. Returns the time at which the code expires. `viewer` is None
-    /// if the purpose needs no signed-in user. Neither the response nor the statements depend on whether an account has
-    /// the address or number. The only difference is whether a notice is queued, which takes microseconds.
+    /// Sends a code to an e-mail address or a phone number. Returns the time at which the code expires. `viewer` is
+    /// None if the purpose needs no signed-in user. Neither the response nor the statements depend on whether an
+    /// account has the address or number. The only difference is whether a notice is queued, which takes microseconds.
     pub async fn request(
         &self,
         viewer: Option<Viewer>,
@@ -192,8 +192,8 @@ impl Codes<'_> {
         }
     }
 
-    /// Queues the notice. Returns UNAVAILABLE if the queue is full and only a signed-in user can have caused the notice.
-    /// Otherwise the error would reveal that the account exists.
+    /// Queues the notice. Returns UNAVAILABLE if the queue is full and only a signed-in user can have caused the
+    /// notice. Otherwise the error would reveal that the account exists.
     fn send(&self, contact_point: &ContactPoint, purpose: CodePurpose, code: String, client: &Client) -> Result<()> {
         let minutes = u32::try_from(CODE_LIFETIME.as_secs() / 60).unwrap_or(u32::MAX);
         let notice = Notice::Code { code, usage: purpose.usage(), minutes };

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use crate::text::fold;
 
-/// Those of the 10,000 most common passwords that have at least 8 characters, in lower case.
+/// The passwords with at least 8 characters among the 10,000 most common ones, in lower case.
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 

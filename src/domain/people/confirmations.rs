@@ -18,8 +18,8 @@ use crate::domain::viewer::Viewer;
 use crate::log::Transaction;
 use crate::store::people::{sessions, users};
 
-/// Time for which a confirmation is valid. Long enough for a few changes, and too short for somebody who finds an
-/// unlocked device.
+/// Time for which a confirmation is valid. Long enough for a few changes, and too short for a thief who
+/// finds an unlocked device later.
 pub(super) const CONFIRMED_FOR: TimeDelta = TimeDelta::minutes(10);
 
 pub struct Confirmations<'a> {

@@ -34,9 +34,9 @@ pub(super) struct Former {
 }
 
 impl ContactPoints<'_> {
-    /// Sets the viewer's e-mail address or phone number to the one to which the code was sent, and marks it as verified.
-    /// Needs a confirmed identity, because whoever controls the address can then reset the password. Tells the former
-    /// address or number about the change.
+    /// Sets the viewer's e-mail address or phone number to the one to which the code was sent, and marks it as
+    /// verified. Needs a confirmed identity, because the owner of the address can then reset the password. Sends a
+    /// notice of the change to the former address or number.
     pub async fn verify(
         &self,
         viewer: Viewer,
@@ -97,8 +97,8 @@ impl ContactPoints<'_> {
 
 impl PeopleCore {
     /// Checks the changes of e-mail address and phone number in a change of the profile, and locks the user. A verified
-    /// one cannot be replaced, and its removal needs a confirmed identity. Returns the changes to store, and the verified
-    /// addresses and numbers that they remove.
+    /// one cannot be replaced, and its removal needs a confirmed identity. Returns the changes to store, and the
+    /// verified addresses and numbers that they remove.
     pub(super) async fn check_contact_points(
         &self,
         tx: &mut Transaction<'_>,
@@ -153,7 +153,8 @@ fn check_still_signs_in(user: &User, removed: &[Former]) -> Result<()> {
     Err(Error::Invalid(removed.iter().map(|former| Violation::new(former.kind.field(), message)).collect()))
 }
 
-/// Returns the error if another account has verified the address or number. Only somebody who controls it gets here.
+/// Returns the error if another account has verified the address or number. Only a user who has received the code
+/// gets this error.
 fn taken(kind: Kind) -> Error {
     let what = match kind {
         Kind::Email => "e-mail address",

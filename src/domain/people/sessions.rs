@@ -145,7 +145,7 @@ impl Sessions<'_> {
             last_used_at: now,
             expires_at: now + self.core.tokens.refresh_ttl,
             revoked_at: None,
-            // Whoever signs in has proved their identity.
+            // A user who signs in has proved their identity.
             confirmed_at: now,
         };
         sessions::insert(tx.conn(), &session).await?;

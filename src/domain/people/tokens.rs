@@ -41,8 +41,8 @@ pub struct Tokens {
     validation: Validation,
     /// The public keys that the server publishes. Empty if tokens are signed with a shared secret.
     public_keys: JwkSet,
-    /// Key of the hashes of verification codes. Derived from the signing key, so that all nodes that accept each other's
-    /// tokens also accept each other's codes.
+    /// Key of the hashes of verification codes. Derived from the signing key, so that all nodes that accept each
+    /// other's tokens also accept each other's codes.
     pub(super) code_key: hmac::Key,
     /// Cache of verified access tokens: maps the SHA-256 of a token to its viewer.
     verified: Cache<[u8; 32], Viewer>,

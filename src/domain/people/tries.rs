@@ -17,7 +17,7 @@ use crate::store::people::sessions;
 
 const TOO_MANY: &str = "There were too many wrong passwords or codes.";
 
-/// What a client tries to get into.
+/// The target of the attempts of a client.
 #[derive(Clone, Copy)]
 pub(super) enum Subject<'a> {
     User(UserId),
@@ -71,7 +71,7 @@ impl PeopleCore {
         match self.count_subject(subject).await {
             Ok(account) => Ok(Try { account, network: Some(network) }),
             Err(error) => {
-                // Nothing is compared, so the attempt does not count for the network.
+                // The server compares nothing, so the attempt does not count for the network.
                 self.undo_attempt(Guard::Network, Some(network)).await;
                 Err(error)
             }

@@ -131,8 +131,8 @@ pub struct UpdateProfileInput {
     display_name: MaybeUndefined<String>,
     /// Text about the user, at most 500 characters. Null removes the text.
     about: MaybeUndefined<String>,
-    /// E-mail address, at most 254 bytes. It is unverified at first: see `Viewer.emailVerified`. Other accounts may have
-    /// the same address. A verified address can only be changed by `verifyContactPoint`. Null removes the address.
+    /// E-mail address, at most 254 bytes. It is unverified at first: see `Viewer.emailVerified`. Other accounts may
+    /// have the same address. A verified address can only be changed by `verifyContactPoint`. Null removes the address.
     email: MaybeUndefined<String>,
     /// Phone number with its country code, such as +49 151 12345678. The same rules apply as for `email`. Null removes
     /// the number.
@@ -232,10 +232,10 @@ impl AccountMutation {
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 
-    /// Changes the viewer's profile. The former e-mail address or phone number is told about its removal if it was
-    /// verified. Errors: BAD_USER_INPUT if a field breaks its rule, if a verified e-mail address or phone number would
-    /// be replaced, or if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if a
-    /// verified one would be removed and the identity is not confirmed. CONFLICT if the username is taken.
+    /// Changes the viewer's profile. Removing a verified e-mail address or phone number sends a notice to it. Errors:
+    /// BAD_USER_INPUT if a field breaks its rule, if a verified e-mail address or phone number would be replaced, or if
+    /// the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if a verified one would be
+    /// removed and the identity is not confirmed. CONFLICT if the username is taken.
     async fn update_profile(
         &self,
         ctx: &Context<'_>,

@@ -21,7 +21,7 @@ pub enum ContactPoint {
     Phone(String),
 }
 
-/// What a code allows.
+/// The action that a code allows.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Purpose")]
 pub enum CodePurpose {
@@ -39,9 +39,9 @@ pub enum CodePurpose {
 /// Input of the `requestCode` mutation.
 #[derive(InputObject)]
 pub struct RequestCodeInput {
-    /// Where the server sends the code.
+    /// The e-mail address or phone number to which the server sends the code.
     contact_point: ContactPoint,
-    /// What the code allows. VERIFY and CONFIRM need a signed-in user.
+    /// The action that the code allows. VERIFY and CONFIRM need a signed-in user.
     purpose: CodePurpose,
 }
 
@@ -129,11 +129,11 @@ pub struct CodeMutation;
 #[Object]
 impl CodeMutation {
     /// Sends a code of six digits by e-mail or SMS, in the language of the header `Accept-Language`. The code works
-    /// once, for 10 minutes and for 5 tries. A new code replaces the former one with the same purpose. The response does
-    /// not depend on whether an account has the e-mail address or phone number. No code is sent if it could not be used:
-    /// RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is closed. Errors:
-    /// BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED if
-    /// no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
+    /// once, for 10 minutes and for 5 tries. A new code replaces the former one with the same purpose. The response
+    /// does not depend on whether an account has the e-mail address or phone number. No code is sent if it could not be
+    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is closed. Errors:
+    /// BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED
+    /// if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
     async fn request_code(
         &self,
         ctx: &Context<'_>,
@@ -147,11 +147,11 @@ impl CodeMutation {
         Ok(RequestCodePayload { expires_at: expires_at.into() })
     }
 
-    /// Signs in with a code of the purpose LOGIN. If no account has verified the e-mail address or phone number, makes a
-    /// new account without a password, as `ServerInfo.registration` allows: see `AuthPayload.isNewAccount`. An account
-    /// that only claims it, unverified, is not signed in. Errors: BAD_USER_INPUT if the code is wrong, expired or used,
-    /// or if a new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is CLOSED.
-    /// RATE_LIMITED after too many wrong codes.
+    /// Signs in with a code of the purpose LOGIN. If no account has verified the e-mail address or phone number, makes
+    /// a new account without a password, as `ServerInfo.registration` allows: see `AuthPayload.isNewAccount`. An
+    /// account that only claims it, unverified, is not signed in. Errors: BAD_USER_INPUT if the code is wrong, expired
+    /// or used, or if a new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is
+    /// CLOSED. RATE_LIMITED after too many wrong codes.
     async fn login_with_code(
         &self,
         ctx: &Context<'_>,
@@ -169,7 +169,7 @@ impl CodeMutation {
     }
 
     /// Sets the viewer's e-mail address or phone number with a code of the purpose VERIFY, as verified. Replaces the
-    /// former one, which is told about the change if it was verified. Errors: BAD_USER_INPUT if the code is wrong,
+    /// former one, and sends a notice to it if it was verified. Errors: BAD_USER_INPUT if the code is wrong,
     /// expired or used. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed. CONFLICT if
     /// another account has verified it. RATE_LIMITED after too many wrong codes.
     async fn verify_contact_point(
@@ -184,8 +184,8 @@ impl CodeMutation {
     }
 
     /// Sets a new password with a code of the purpose RESET_PASSWORD, ends all sessions of the account, and signs in.
-    /// The server tells the verified e-mail address and phone number of the account about it. Errors: BAD_USER_INPUT if
-    /// the code is wrong, expired or used, or if the new password breaks its rule. RATE_LIMITED after too many wrong
+    /// The server sends a notice to the verified e-mail address and phone number of the account. Errors: BAD_USER_INPUT
+    /// if the code is wrong, expired or used, or if the new password breaks its rule. RATE_LIMITED after too many wrong
     /// codes.
     async fn reset_password(
         &self,

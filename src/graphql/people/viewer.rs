@@ -60,8 +60,8 @@ impl Viewer {
         self.row.phone.as_deref()
     }
 
-    /// Whether the viewer has proved by a code that `phone` is their number. False without a phone number. An unverified
-    /// number has the same restrictions as an unverified e-mail address.
+    /// Whether the viewer has proved by a code that `phone` is their number. False without a phone number. An
+    /// unverified number has the same restrictions as an unverified e-mail address.
     async fn phone_verified(&self) -> bool {
         self.row.phone_verified_at.is_some()
     }
@@ -195,7 +195,8 @@ pub struct ConversationFilter {
     /// Whether to list only conversations with unread messages.
     #[graphql(default_with = "Some(false)")]
     unread_only: Option<bool>,
-    /// Text that the title must contain. Case, accents and width are ignored. Direct conversations have no title and do not match.
+    /// Text that the title must contain. Case, accents and width are ignored. Direct conversations have no title and do
+    /// not match.
     title_contains: Option<String>,
 }
 

@@ -165,7 +165,7 @@ pub async fn lock_row(conn: &mut Connection, id: UserId) -> QueryResult<Option<U
 }
 
 /// Locks the password against changes until the transaction ends. Returns whether the user exists and has this password
-/// hash. None stands for no password.
+/// hash. A hash of None means that the account has no password.
 pub async fn lock_password(conn: &mut Connection, id: UserId, hash: Option<&str>) -> QueryResult<bool> {
     let current = users::table.find(id).filter(users::password_hash.is_not_distinct_from(hash));
     let found: Option<UserId> = current.select(users::id).for_share().first(conn).await.optional()?;
@@ -173,7 +173,7 @@ pub async fn lock_password(conn: &mut Connection, id: UserId, hash: Option<&str>
 }
 
 /// Replaces the password hash and returns the user. Returns None and changes nothing if the hash is no longer `old`.
-/// None stands for no password.
+/// A hash of None means that the account has no password.
 pub async fn replace_password(
     conn: &mut Connection,
     id: UserId,

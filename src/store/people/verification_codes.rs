@@ -66,8 +66,8 @@ pub async fn undo_try(conn: &mut Connection, id: &[u8], code_hash: &[u8]) -> Que
         .map(drop)
 }
 
-/// Deletes the code. Returns false if the code no longer exists or has been replaced: of concurrent uses of a code, only
-/// one succeeds.
+/// Deletes the code. Returns false if the code no longer exists or has been replaced: of concurrent uses of a code,
+/// only one succeeds.
 pub async fn delete(conn: &mut Connection, id: &[u8], code_hash: &[u8]) -> QueryResult<bool> {
     let current = verification_codes::table.find(id).filter(verification_codes::code_hash.eq(code_hash));
     diesel::delete(current).execute(conn).await.map(|rows| rows == 1)

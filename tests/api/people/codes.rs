@@ -404,8 +404,8 @@ async fn requests_for_codes_are_limited_by_target_and_by_address() {
     assert_eq!(limit(&node.request_code("cem@example.org", "LOGIN").await), "RATE_CODES_PER_ADDRESS");
 }
 
-/// Tries until an attempt has to wait, and returns the number of tries before. On a slow machine there are more of them,
-/// because a wait may end before the next try.
+/// Tries until an attempt has to wait, and returns the number of tries before. On a slow machine there are more of
+/// them, because a wait may end before the next try.
 async fn tries_until_limited(mut attempt: impl AsyncFnMut() -> Answer) -> usize {
     for tries in 0..20 {
         if attempt().await.code() == "RATE_LIMITED" {

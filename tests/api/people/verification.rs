@@ -58,7 +58,7 @@ async fn a_code_verifies_an_address_or_a_number() {
     for identifier in [EMAIL, PHONE] {
         assert_eq!(login(&node, identifier).await.data()["login"]["viewer"]["user"]["id"], ada.id.as_str());
     }
-    // To verify it again changes nothing, and nobody is told.
+    // A second verification changes nothing and sends no notice.
     assert_eq!(ada.verify(&node, EMAIL).await, expected);
     assert_eq!(node.notices().unread(EMAIL), 0);
 }
@@ -99,7 +99,7 @@ async fn a_change_tells_the_former_address_and_number() {
     assert_eq!((&viewer["phone"], &viewer["phoneVerified"]), (&json!(NEW_PHONE), &json!(true)));
     let text = node.notices().next(PHONE).await.text;
     assert!(text.contains("4321") && !text.contains(NEW_PHONE), "{text}");
-    // The former ones belong to nobody now.
+    // No account has the former ones now.
     for identifier in [EMAIL, PHONE] {
         assert_eq!(login(&node, identifier).await.code(), "UNAUTHENTICATED");
         assert_ne!(node.user_by_code(identifier).await.id, ada.id);
@@ -176,7 +176,7 @@ async fn a_profile_keeps_a_verified_address_until_it_is_removed() {
     let refused = update(&ada, json!({"email": NEW_EMAIL, "phone": NEW_PHONE, "about": "new"})).await;
     assert_eq!((refused.code(), refused.violations()), ("BAD_USER_INPUT", vec!["email", "phone"]));
     assert!(refused.body["errors"][0]["message"].as_str().unwrap().contains("`verifyContactPoint`"));
-    // The same values are no change.
+    // Setting the same values again changes nothing.
     update(&ada, json!({"email": " ADA@example.org", "phone": "+49 151 12345678"})).await.data();
     assert_eq!(own(&ada).await, before);
 

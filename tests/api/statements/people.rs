@@ -81,7 +81,7 @@ async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
     assert_eq!(logins, [1; 5]);
 }
 
-/// Neither the request for a code nor the use of a wrong one may take longer for an address that an account has.
+/// A request for a code, and a wrong code, must not take longer for an address that an account has.
 #[tokio::test]
 async fn codes_for_an_address_in_use_take_as_many_statements_as_for_a_free_one() {
     count_statements();

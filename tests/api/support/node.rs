@@ -136,8 +136,8 @@ impl Node {
         text.lines().find_map(value).unwrap_or_else(|| panic!("no {series} in {text}"))
     }
 
-    /// Waits until the user's first subscription on this node receives the events of the conversation. A pong shows only
-    /// that the node has read the subscription: the stream starts later, at the then head of the log.
+    /// Waits until the user's first subscription on this node receives the events of the conversation. A pong shows
+    /// only that the node has read the subscription: the stream starts later, at the then head of the log.
     pub async fn subscription_is_live(&self, user: &User, conversation: &str) {
         let (user, conversation) = (user.id.parse().unwrap(), conversation.parse().unwrap());
         eventually("the subscription is live", async || self.app.log().is_listener(user, conversation)).await;
