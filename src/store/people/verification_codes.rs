@@ -26,7 +26,7 @@ pub struct VerificationCode {
 pub async fn replace(conn: &mut Connection, code: &VerificationCode) -> QueryResult<()> {
     let renewed = (
         verification_codes::code_hash.eq(&code.code_hash),
-        verification_codes::tries.eq(0),
+        verification_codes::tries.eq(0_i16),
         verification_codes::created_at.eq(code.created_at),
         verification_codes::expires_at.eq(code.expires_at),
     );
@@ -50,7 +50,7 @@ pub async fn count_try(
 ) -> QueryResult<Vec<(Vec<u8>, Vec<u8>)>> {
     let usable = verification_codes::tries.lt(max_tries).and(verification_codes::expires_at.gt(now));
     diesel::update(verification_codes::table.filter(verification_codes::id.eq_any(ids).and(usable)))
-        .set(verification_codes::tries.eq(verification_codes::tries + 1))
+        .set(verification_codes::tries.eq(verification_codes::tries + 1_i16))
         .returning((verification_codes::id, verification_codes::code_hash))
         .load(conn)
         .await
@@ -58,9 +58,9 @@ pub async fn count_try(
 
 /// Takes back a try of the code, if the code still exists and has not been replaced.
 pub async fn undo_try(conn: &mut Connection, id: &[u8], code_hash: &[u8]) -> QueryResult<()> {
-    let counted = verification_codes::code_hash.eq(code_hash).and(verification_codes::tries.gt(0));
+    let counted = verification_codes::code_hash.eq(code_hash).and(verification_codes::tries.gt(0_i16));
     diesel::update(verification_codes::table.find(id).filter(counted))
-        .set(verification_codes::tries.eq(verification_codes::tries - 1))
+        .set(verification_codes::tries.eq(verification_codes::tries - 1_i16))
         .execute(conn)
         .await
         .map(drop)

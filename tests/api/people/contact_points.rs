@@ -163,7 +163,9 @@ async fn the_export_shows_when_a_contact_point_was_verified() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = verified(&database, &node).await;
-    update(&ada, json!({"phone": "+4915100000000"})).await.data();
+    for phone in [None, Some("+4915100000000")] {
+        update(&ada, json!({"phone": phone})).await.data();
+    }
     let mut text = Vec::new();
     parlance::domain::people::export::export(&database.url, "ada", chrono::DateTime::UNIX_EPOCH, &mut text)
         .await
