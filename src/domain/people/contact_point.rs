@@ -49,9 +49,9 @@ impl ContactPointInput {
 }
 
 impl ContactPoint {
-    /// Whether the user has verified this address or number.
+    /// Whether the user has verified this address or number. An older server may have stored it in another form.
     pub(super) fn is_verified_by(&self, user: &User) -> bool {
-        self.kind.verified(user).is_some_and(|verified| self.forms.iter().any(|form| form == verified))
+        self.kind.verified(user).is_some_and(|verified| validate::identifier(verified) == self.value)
     }
 
     pub(super) fn recipient(&self) -> Recipient {

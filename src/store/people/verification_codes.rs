@@ -10,7 +10,7 @@ use crate::store::Connection;
 use crate::store::schema::verification_codes;
 
 #[derive(Clone, Debug, Insertable)]
-#[diesel(table_name = verification_codes, check_for_backend(diesel::pg::Pg))]
+#[diesel(table_name = verification_codes)]
 pub struct VerificationCode {
     /// HMAC-SHA256 of the purpose, the contact point and the user.
     pub id: Vec<u8>,

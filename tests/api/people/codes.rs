@@ -282,8 +282,8 @@ async fn the_registration_mode_decides_whether_a_code_makes_an_account() {
     let invite = receiving().flag("--registration=invite").start_on(&database).await;
     assert_eq!(invite.user_by_code(EMAIL).await.id, ada.id, "only new accounts need an invite");
     let new = NewRegistrationInvite { uses: 1, expires_in: 7, note: None };
-    let key = registration_invites::create(&database.url, new, Clock::system().now(), &Random::system());
-    let key = key.await.unwrap();
+    let (now, random) = (Clock::system().now(), Random::system());
+    let key = registration_invites::create(&database.url, new, now, &random).await.unwrap();
     let code = invite.code("bob@example.org", "LOGIN").await;
     // A missing invite does not use up the code, and counts as no try.
     for _ in 0..6 {
