@@ -116,6 +116,6 @@ pub(super) fn contact_point_key(contact_point: &str) -> Key {
 
 fn name_key(kind: &str, name: &str) -> Key {
     let mut key = [0; 16];
-    key.copy_from_slice(&Sha256::new().chain_update(kind).chain_update([0]).chain_update(name).finalize()[..16]);
+    key.copy_from_slice(&Sha256::new().chain_update(kind).chain_update(b"\0").chain_update(name).finalize()[..16]);
     Key::Name(key)
 }
