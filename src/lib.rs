@@ -30,4 +30,5 @@ pub mod secret_file;
 pub mod store;
 pub mod task;
 mod text;
+pub mod tls;
 pub mod watchdog;

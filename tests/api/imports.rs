@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 7] = [
     &["log", "live", "limiter", "blobs", "media", "scanner", "embedded"],
     &["store", "redis"],
     &["ids", "task", "config"],
-    &["address", "error", "clock", "random", "metrics", "secret_file", "text", "fair", "watchdog"],
+    &["address", "error", "clock", "random", "metrics", "secret_file", "text", "tls", "fair", "watchdog"],
 ];
 /// Modules that assemble the program. These modules may import from all layers.
 const PROGRAM: [&str; 3] = ["main", "lib", "cli"];
