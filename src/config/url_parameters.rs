@@ -26,7 +26,7 @@ impl UrlParameters {
         let (head, tail) = url.split_at(authority);
         let Some((address, query)) = tail.split_once('?') else { return Ok((url.to_owned(), parameters)) };
         let mut others = Vec::new();
-        for part in query.split('&') {
+        for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             match parameters.field(name) {
                 Some(field) => {

@@ -51,7 +51,9 @@ describe('an invalid setting', { concurrency: 2 }, () => {
   for (const [name, value, allowed] of [
     ['JWT_SECRET', 'short', '32 bytes'],
     ['DATABASE_URL', 'mysql://chat:hunter2@127.0.0.1/chat', 'postgres://'],
+    ['DATABASE_URL', 'postgres://chat:hunter2@127.0.0.1/chat?sslmode=allow', 'verify-full'],
     ['REDIS_URL', 'http://:hunter2@127.0.0.1', 'redis://'],
+    ['REDIS_URL', 'rediss://:hunter2@127.0.0.1#insecure', 'without the character #'],
   ]) {
     test(`${name} is reported without its secret value`, async () => {
       const flag = `${flagOf(name)}=${value}`;
