@@ -1,6 +1,6 @@
 //! Redis Pub/Sub, which carries the messages of the log and of live state between nodes.
 
-mod client;
+mod connection;
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-pub use client::client;
+pub use connection::client;
 
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -57,7 +57,7 @@ impl PubSub {
             .test_on_check_out(true)
             .build(manager)
             .await?;
-        client::check(&client, url).await?;
+        connection::check(&client, url).await?;
         Ok(Self { pool, client, random })
     }
 

@@ -36,9 +36,9 @@ pub enum Verification {
     /// right one.
     #[default]
     Nothing,
-    /// One of the CAs must have signed the certificate. The name of the server is not compared.
+    /// The certificate must be signed by one of the CAs. The name of the server is not compared.
     Chain(Roots),
-    /// One of the CAs must have signed the certificate, and it must be valid for the name of the server.
+    /// The certificate must be signed by one of the CAs, and be valid for the name of the server.
     ChainAndName(Roots),
 }
 
@@ -106,7 +106,12 @@ impl Settings {
             rustls::Error::InconsistentKeys(_) => {
                 Error::WrongKey { certificate: identity.certificate.clone(), key: identity.key.clone() }
             }
-            error => files::malformed(CERTIFICATE, &identity.certificate, error.to_string()),
+            rustls::Error::InvalidCertificate(_) => files::malformed(
+                CERTIFICATE,
+                &identity.certificate,
+                "its first certificate is not X.509 version 3".to_owned(),
+            ),
+            error => files::malformed(KEY, &identity.key, error.to_string()),
         })
     }
 
@@ -117,7 +122,7 @@ impl Settings {
             Verification::Nothing => Vec::new(),
             Verification::Chain(roots) | Verification::ChainAndName(roots) => files::encode(&files::roots(roots)?),
         };
-        let read = |identity: &Identity| {
+        let read = |identity: &Identity| -> Result<PemIdentity, Error> {
             let certificate = files::read(CERTIFICATE, &identity.certificate)?;
             Ok(PemIdentity { certificate, key: files::read(KEY, &identity.key)? })
         };

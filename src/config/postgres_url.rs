@@ -46,13 +46,14 @@ impl FromStr for PostgresUrl {
         let identity = parameters.identity()?;
         // A name is needed for TLS. With `hostaddr` alone it is the address.
         if config.get_hosts().is_empty() {
-            for address in config.get_hostaddrs().to_vec() {
-                config.host(address.to_string());
+            let addresses: Vec<_> = config.get_hostaddrs().iter().map(ToString::to_string).collect();
+            for address in addresses {
+                config.host(address);
             }
         }
         let is_local = |host: &Host| matches!(host, Host::Unix(_));
         if matches!(mode, Mode::Disable) || config.get_hosts().iter().all(is_local) {
-            // As in libpq, a Unix socket never uses TLS.
+            // A Unix socket never uses TLS, as in libpq.
             config.ssl_mode(SslMode::Disable);
             return Ok(Self { config, tls: Settings::default() });
         }
@@ -63,7 +64,7 @@ impl FromStr for PostgresUrl {
 
 fn mode(parameters: &UrlParameters) -> Result<Mode, String> {
     match parameters.mode.as_deref() {
-        // The same default as in libpq.
+        // libpq has the same default.
         None if parameters.roots() == Some(Roots::System) => Ok(Mode::VerifyFull),
         None | Some("prefer") => Ok(Mode::Prefer),
         Some("disable") => Ok(Mode::Disable),

@@ -86,7 +86,7 @@ impl Connector {
         text
     }
 
-    /// Returns the parameter that corrects an error of Postgres. Empty if there is none.
+    /// Returns an addition to an error of Postgres, which names the parameter to set. Empty if no parameter helps.
     fn advice(&self, message: &str) -> &'static str {
         let has_tls = self.url.config.get_ssl_mode() != SslMode::Disable;
         if message.contains("requires a valid client certificate") {

@@ -1,7 +1,7 @@
 //! Detects connection poolers that share the sessions of Postgres among their clients.
 //!
-//! The server keeps state in its sessions: timeouts, prepared statements, and the advisory locks of migrations and of
-//! background work. A pooler in transaction mode gives every transaction another session, which loses this state.
+//! The server keeps state in its sessions: timeouts, prepared statements, and the lock of migrations. A pooler in
+//! transaction mode gives every transaction any session, so this state is lost.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) async fn require_own_sessions(connector: &Connector) -> Result<()> {
 async fn compare_sessions(connector: &Connector) -> Result<()> {
     let first = connector.open_client().await?;
     let second = connector.open_client().await?;
-    // Each connection asks twice, because a pooler may hand out its sessions in turn.
+    // Both connections ask twice, because a pooler may assign its sessions in turn.
     let of_first = [session(&first).await?, session(&first).await?];
     let of_second = [session(&second).await?, session(&second).await?];
     let is_own = of_first[0] == of_first[1] && of_second[0] == of_second[1] && of_first[0] != of_second[0];

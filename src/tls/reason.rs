@@ -25,7 +25,8 @@ fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> Option<&E> {
     }
     // The client of Redis shares its errors, and an I/O error does not name the error inside it as its source.
     if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
-        return find(shared.as_ref());
+        let inner: &(dyn Error + Send + Sync + 'static) = shared.as_ref();
+        return find(inner);
     }
     if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         return find(inner);
