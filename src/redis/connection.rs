@@ -16,6 +16,7 @@ pub fn client(url: &str) -> Result<Client> {
         .map(|tls::PemIdentity { certificate, key }| ClientTlsConfig { client_cert: certificate, client_key: key });
     // The client library uses the cryptography that the process has selected.
     tls::install_provider();
+    // The CAs are always passed. Otherwise the client library trusts those that it was built with.
     let certificates = TlsCertificates { client_tls, root_cert: Some(pem.roots) };
     Ok(Client::build_with_tls(url.address, certificates)?)
 }

@@ -135,7 +135,7 @@ export async function startPgBouncer(mode, { postgresPort, user: role, server })
   const settings = {
     listen_addr: '127.0.0.1',
     listen_port: port,
-    unix_socket_dir: '',
+    unix_socket_dir: dir,
     auth_type: 'any',
     pool_mode: mode,
     server_tls_sslmode: 'require',
