@@ -6,6 +6,7 @@ mod docs;
 mod files;
 mod limits;
 mod media;
+mod notices;
 mod process;
 mod rates;
 mod registration;
@@ -26,6 +27,7 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
+pub use notices::{HookSecret, NoticeSettings};
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
 pub use registration::{Registration, RegistrationMode};
@@ -57,6 +59,8 @@ pub struct Config {
     pub auth: Auth,
     #[command(flatten)]
     pub registration: Registration,
+    #[command(flatten)]
+    pub notices: NoticeSettings,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
