@@ -27,7 +27,7 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
-pub use notices::{HookSecret, NoticeSettings};
+pub use notices::{HookSecret, NOTICE_QUEUE, NoticeSettings};
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
 pub use registration::{Registration, RegistrationMode};

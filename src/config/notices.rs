@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
+/// Maximum number of e-mails, and of SMS, that wait to be sent. A further one is not sent.
+pub const NOTICE_QUEUE: usize = 1000;
 /// Prefix of a secret of Standard Webhooks.
 const SECRET_PREFIX: &str = "whsec_";
 /// Maximum number of characters of APP_NAME, so that an SMS with a code still has one segment.
@@ -86,7 +88,9 @@ fn smtp_url(text: &str) -> Result<String, String> {
         return Err(allowed());
     }
     if url.password().is_some() && !encrypted && !is_loopback(host) {
-        return Err("allowed is a password only with smtps:// or ?tls=required, because it must be encrypted".to_owned());
+        return Err(
+            "allowed is a password only with smtps:// or ?tls=required, because it must be encrypted".to_owned()
+        );
     }
     Ok(text.to_owned())
 }
@@ -107,7 +111,9 @@ fn hook_url(text: &str) -> Result<Url, String> {
         "http" => url.host_str().is_some_and(is_private),
         _ => false,
     });
-    url.ok_or_else(|| "allowed are addresses such as https://sms.example.org/hook, or http:// and a private host".into())
+    url.ok_or_else(|| {
+        "allowed are addresses such as https://sms.example.org/hook, or http:// and a private host".into()
+    })
 }
 
 /// Whether the host is this machine or in a private network: a private address, a name without a dot as in Docker, or a
@@ -124,8 +130,9 @@ fn is_private(host: &str) -> bool {
 }
 
 fn hook_secret(text: &str) -> Result<HookSecret, String> {
-    HookSecret::parse(text)
-        .ok_or_else(|| "allowed are whsec_ and 24 to 64 random bytes in Base64, as `openssl rand -base64 32` prints".into())
+    HookSecret::parse(text).ok_or_else(|| {
+        "allowed are whsec_ and 24 to 64 random bytes in Base64, as `openssl rand -base64 32` prints".into()
+    })
 }
 
 fn app_name(text: &str) -> Result<String, String> {

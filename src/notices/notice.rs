@@ -40,14 +40,9 @@ pub enum Notice {
     },
     /// Tells the former address or number that the account has another one now. `now` is masked by the caller. None if
     /// it was removed.
-    ContactPointChanged {
-        username: String,
-        now: Option<String>,
-    },
+    ContactPointChanged { username: String, now: Option<String> },
     /// Tells the owner that the password was reset.
-    PasswordReset {
-        username: String,
-    },
+    PasswordReset { username: String },
 }
 
 /// A notice with its recipient and language.

@@ -41,7 +41,8 @@ impl TemplateError {
 
     fn unknown_name(name: &str) -> Self {
         let names = file_names().join(", ");
-        let reason = format!("this is no template; allowed are {LAYOUT} and, in a directory for each language, {names}");
+        let reason =
+            format!("this is no template; allowed are {LAYOUT} and, in a directory for each language, {names}");
         Self::in_file(name, &reason)
     }
 }

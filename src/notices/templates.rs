@@ -63,7 +63,7 @@ impl Templates {
             }
             environment.add_template_owned(name.clone(), text).map_err(|error| wrong(&name, &error))?;
         }
-        let templates = Self { environment, languages, app_name: app_name.to_owned() };
+        let templates = Self { environment, languages, app_name: one_line(app_name) };
         templates.check()?;
         Ok(templates)
     }
@@ -100,7 +100,9 @@ impl Templates {
         let language = language.to_ascii_lowercase();
         let tags = with_parents(&language).filter_map(|tag| self.languages.get(tag));
         let mut found = tags.map(|tag| self.environment.get_template(&format!("{tag}/{notice}.{part}")));
-        found.find(Result::is_ok).unwrap_or_else(|| self.environment.get_template(&format!("{DEFAULT}/{notice}.{part}")))
+        found
+            .find(Result::is_ok)
+            .unwrap_or_else(|| self.environment.get_template(&format!("{DEFAULT}/{notice}.{part}")))
     }
 
     /// Returns the variables of a notice. Their values have no control characters, so that they cannot add lines.
@@ -180,7 +182,11 @@ impl Templates {
 /// Converts an error of the template engine. The error may be in another file, such as the layout.
 fn wrong(file: &str, error: &RenderError) -> TemplateError {
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    TemplateError::in_line(error.name().unwrap_or(file), error.line().unwrap_or(1), &format!("{}{detail}", error.kind()))
+    TemplateError::in_line(
+        error.name().unwrap_or(file),
+        error.line().unwrap_or(1),
+        &format!("{}{detail}", error.kind()),
+    )
 }
 
 /// Returns notices with values that reach as many branches of a template as possible.
@@ -198,4 +204,143 @@ fn samples() -> Vec<(Notice, Recipient)> {
 fn one_line(text: &str) -> String {
     let parts = text.split(|c: char| c.is_whitespace() || c.is_control());
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::super::language::Language;
+    use super::*;
+
+    const LANGUAGES: [&str; 5] = ["de", "en", "es", "fr", "pt"];
+    /// Characters of GSM-7 beyond ASCII that the templates use (3GPP TS 23.038, section 6.2.1).
+    const GSM_7: &str = "éèùìòÇØøÅåÆæßÉÄÖÑÜäöñüà";
+
+    fn own() -> Templates {
+        Templates::open(None, "Parlance").unwrap()
+    }
+
+    fn code(usage: CodeUse, minutes: u32) -> Notice {
+        Notice::Code { code: SAMPLE_CODE.into(), usage, minutes }
+    }
+
+    fn parts(mail: &MailText) -> [&str; 3] {
+        [&mail.subject, &mail.text, &mail.html]
+    }
+
+    fn to_email() -> Recipient {
+        Recipient::Email("ada@example.com".into())
+    }
+
+    /// Opens templates of a directory with one changed file. Returns the error.
+    fn refusal(file: &str, text: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        Templates::open(Some(directory.path()), "Parlance").err().unwrap().to_string()
+    }
+
+    #[test]
+    fn each_language_has_texts_of_its_own() {
+        let templates = own();
+        assert_eq!(templates.languages.values().collect::<Vec<_>>(), LANGUAGES);
+        for (notice, recipient) in samples() {
+            let mails = LANGUAGES.map(|language| templates.mail_in(language, &notice, &recipient).unwrap());
+            for part in 0..3 {
+                let texts: BTreeSet<_> = mails.iter().map(|mail| parts(mail)[part]).collect();
+                assert_eq!(texts.len(), LANGUAGES.len(), "{texts:?}");
+            }
+            for mail in &mails {
+                assert!(mail.html.contains(&format!("lang=\"{}\"", mail.language)), "{}", mail.html);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_line_of_a_text_has_the_code() {
+        let templates = own();
+        for (language, usage) in LANGUAGES.iter().flat_map(|language| CodeUse::ALL.map(|usage| (language, usage))) {
+            let mail = templates.mail_in(language, &code(usage, 10), &to_email()).unwrap();
+            assert!(mail.text.starts_with(SAMPLE_CODE), "{}", mail.text);
+            assert!(!mail.subject.contains(SAMPLE_CODE), "mail servers log subjects: {}", mail.subject);
+            assert!(mail.text.lines().all(|line| !line.starts_with(' ')), "{}", mail.text);
+        }
+        let english = |usage, minutes| templates.mail_in("en", &code(usage, minutes), &to_email()).unwrap().text;
+        let texts = CodeUse::ALL.map(|usage| english(usage, 10));
+        assert_eq!(texts.iter().collect::<BTreeSet<_>>().len(), texts.len(), "{texts:?}");
+        assert!(english(CodeUse::Login, 1).contains("in 1 minute."));
+        assert!(english(CodeUse::Login, 10).contains("in 10 minutes."));
+    }
+
+    #[test]
+    fn an_sms_with_a_code_has_one_segment() {
+        for language in LANGUAGES {
+            let sms = own().sms_in(language, &code(CodeUse::Login, 10), &to_email()).unwrap();
+            let gsm_7 = sms.text.chars().all(|c| c.is_ascii() || GSM_7.contains(c));
+            let characters = sms.text.chars().count();
+            assert!(characters <= if gsm_7 { 160 } else { 70 }, "{characters} characters: {}", sms.text);
+            assert!(sms.text.starts_with(SAMPLE_CODE) && !sms.text.contains('\n'), "{}", sms.text);
+        }
+    }
+
+    #[test]
+    fn values_are_escaped_and_cannot_add_lines() {
+        let username = "a<b>&\r\nBcc: eve@example.org".to_owned();
+        let notice = Notice::ContactPointChanged { username, now: Some("x\n<script>".into()) };
+        let templates = Templates::open(None, "A & B").unwrap();
+        let mail = templates.mail_in("en", &notice, &to_email()).unwrap();
+        assert!(mail.text.contains("a<b>& Bcc: eve@example.org is now x <script>"), "{}", mail.text);
+        assert!(mail.html.contains("a&lt;b&gt;&amp; Bcc"), "{}", mail.html);
+        assert!(!mail.html.contains("<script>") && mail.html.contains("A &amp; B"), "{}", mail.html);
+        assert!(!mail.subject.contains('\n'), "{}", mail.subject);
+    }
+
+    #[test]
+    fn a_region_uses_the_templates_of_its_language() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("de-AT")).unwrap();
+        fs::write(directory.path().join("de-AT/code.sms.txt"), "Servus {{ code }}").unwrap();
+        let templates = Templates::open(Some(directory.path()), "Parlance").unwrap();
+        let outgoing = |header| Outgoing {
+            recipient: to_email(),
+            notice: code(CodeUse::Login, 10),
+            language: Language::negotiate(Some(header)),
+        };
+        let austrian = templates.sms(&outgoing("de-AT")).unwrap();
+        assert_eq!((austrian.text.as_str(), austrian.language.as_str()), ("Servus 482913", "de-AT"));
+        let mail = templates.mail(&outgoing("de-AT")).unwrap();
+        assert!(mail.text.contains("ist Ihr Code"), "{}", mail.text);
+        assert!(templates.sms(&outgoing("de-CH")).unwrap().text.contains("ist Ihr Code"));
+        assert!(templates.sms(&outgoing("nl")).unwrap().text.contains("is your"));
+    }
+
+    #[test]
+    fn a_wrong_template_is_an_error_with_its_file_and_line() {
+        let cases = [
+            ("de/code.txt", "{{ code }}\n{% if %}", "de/code.txt, line 2: syntax error"),
+            (
+                "de/code.txt",
+                "{{ code }}\n\n{{ user }}",
+                "de/code.txt, line 3: there is no variable user; allowed are code",
+            ),
+            (
+                "de/code.txt",
+                "{{ code }}\n{% if false %}\n{{ now }}{% endif %}",
+                "de/code.txt, line 3: there is no variable",
+            ),
+            ("layout.html", "{{ code }}", "layout.html, line 1: there is no variable code"),
+            ("de/code.txt", "{{ code }}\n{{ code|shout }}", "de/code.txt, line 2: unknown filter"),
+            ("de/code.sms.txt", "Hello", "de/code.sms.txt: the text does not have {{ code }}"),
+            ("layout.html", "Hello", "de/code.html: the text does not have {{ code }}"),
+            ("de/password_reset.subject.txt", " \n", "de/password_reset.subject.txt: the text is empty"),
+            ("nl/code.txt", "{{ code }}", "nl/code.subject.txt: the file is missing"),
+        ];
+        for (file, text, expected) in cases {
+            let error = refusal(file, text);
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
 }
