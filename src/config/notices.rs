@@ -23,7 +23,7 @@ pub struct NoticeSettings {
     /// SMTP server that sends e-mails: smtps://user:password@host for TLS, smtp://user:password@host?tls=required for STARTTLS, or smtp://host for a relay on this machine. A path is the name for EHLO. If neither this nor SMS_HOOK_URL is set, the server prints verification codes in its log
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = smtp_url, requires = "smtp_from")]
     pub smtp_url: Option<String>,
-    /// Sender of e-mails, as Name <address@example.org> or address@example.org
+    /// Sender of e-mails: an address such as no-reply@example.org, or a name and an address as in the header From
     #[arg(long, env, value_name = "MAILBOX", value_parser = mailbox)]
     pub smtp_from: Option<Mailbox>,
     /// URL that gets a signed POST request for each SMS. https:// is required, except for a host in a private network

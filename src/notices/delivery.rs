@@ -158,8 +158,8 @@ fn backoff(attempts: u32) -> Duration {
     (FIRST_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF)
 }
 
-/// Returns the time until the next attempt. None if there is no further attempt, because the failure is permanent or
-/// the time would exceed the deadline.
+/// Returns the time until the next attempt. None if the failure is permanent, or if the next attempt would be after the
+/// deadline.
 fn wait_before_retry(retry: Retry, backoff: Duration, remaining: Duration) -> Option<Duration> {
     let wait = match retry {
         Retry::Never => return None,

@@ -28,7 +28,6 @@ pub use language::Language;
 use mail::Mailer;
 pub use notice::{CodeUse, Notice, Outgoing, Recipient};
 use sms::SmsHook;
-pub use template_files::TemplateError;
 use templates::Templates;
 
 /// Maximum time at shutdown for notices that wait to be sent.
@@ -66,13 +65,13 @@ pub enum Channel {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("NOTICE_TEMPLATES: {0}")]
-    Templates(#[from] TemplateError),
+    Templates(String),
     #[error("SMTP_URL: {0}")]
-    Smtp(#[from] lettre::transport::smtp::Error),
+    Smtp(String),
     #[error("SMTP_FROM must be set if SMTP_URL is set")]
     NoSender,
     #[error("SMS_HOOK_URL: {0}")]
-    Hook(#[from] reqwest::Error),
+    Hook(String),
     #[error("SMS_HOOK_SECRET must be set if SMS_HOOK_URL is set")]
     NoSecret,
 }
@@ -87,13 +86,15 @@ impl Notifier {
         metrics: &NoticeMetrics,
         stop: &CancellationToken,
     ) -> Result<Self, OpenError> {
-        let templates = Arc::new(Templates::open(settings.notice_templates.as_deref(), &settings.app_name)?);
+        let templates = Templates::open(settings.notice_templates.as_deref(), &settings.app_name);
+        let templates = Arc::new(templates.map_err(|error| OpenError::Templates(error.to_string()))?);
         let (running, closing) = (TaskTracker::new(), stop.child_token());
         let neither = settings.smtp_url.is_none() && settings.sms_hook_url.is_none();
         let email = match &settings.smtp_url {
             Some(url) => {
                 let from = settings.smtp_from.clone().ok_or(OpenError::NoSender)?;
-                let mailer = Mailer::new(url, from, templates.clone(), clock, random.clone())?;
+                let mailer = Mailer::new(url, from, templates.clone(), clock, random.clone());
+                let mailer = mailer.map_err(|error| OpenError::Smtp(error.to_string()))?;
                 let (metrics, random) = (metrics.clone(), random.clone());
                 Route::Queue(Queue::new(
                     mailer,
@@ -110,7 +111,8 @@ impl Notifier {
         let phone = match &settings.sms_hook_url {
             Some(url) => {
                 let secret = settings.sms_hook_secret.clone().ok_or(OpenError::NoSecret)?;
-                let hook = SmsHook::new(url.clone(), secret, templates, clock, random.clone())?;
+                let hook =
+                    SmsHook::new(url.clone(), secret, templates, clock, random.clone()).map_err(OpenError::Hook)?;
                 let (metrics, random) = (metrics.clone(), random.clone());
                 Route::Queue(Queue::new(hook, NoticeChannel::Sms, metrics, random, closing.clone(), running.clone()))
             }

@@ -9,7 +9,7 @@ const CODE_DEADLINE: Duration = Duration::from_mins(2);
 /// Maximum time from queueing another notice until it is sent.
 const NOTICE_DEADLINE: Duration = Duration::from_mins(10);
 
-/// Where a notice goes.
+/// Address or number of a user, to which a notice is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// An e-mail address.
@@ -18,7 +18,7 @@ pub enum Recipient {
     Phone(String),
 }
 
-/// What a verification code is for.
+/// Purpose of a verification code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeUse {
     Login,
@@ -29,7 +29,7 @@ pub enum CodeUse {
     Confirm,
 }
 
-/// What a notice says. It has no `Debug`, so that no log gets a code by mistake.
+/// Content of a notice. It has no `Debug`, so that no log gets a code by mistake.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Notice {
     Code {

@@ -60,9 +60,10 @@ impl SmsHook {
         templates: Arc<Templates>,
         clock: Clock,
         random: Random,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, String> {
         let agent = concat!("Parlance/", env!("CARGO_PKG_VERSION"));
-        let client = Client::builder().redirect(Policy::none()).timeout(ATTEMPT_TIMEOUT).user_agent(agent).build()?;
+        let client = Client::builder().redirect(Policy::none()).timeout(ATTEMPT_TIMEOUT).user_agent(agent).build();
+        let client = client.map_err(|error| with_causes(&error))?;
         Ok(Self { client, url, secret, templates, clock, random })
     }
 }

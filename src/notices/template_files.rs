@@ -28,7 +28,7 @@ struct Embedded;
 /// Reason why a template cannot be used. The text names the file, and the line if it is known.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct TemplateError(String);
+pub(super) struct TemplateError(String);
 
 impl TemplateError {
     pub(super) fn in_file(file: &str, reason: &str) -> Self {

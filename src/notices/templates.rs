@@ -162,7 +162,7 @@ impl Templates {
     }
 
     fn check_sample(&self, language: &str, notice: &Notice, recipient: &Recipient) -> Result<(), TemplateError> {
-        let file = |part| format!("{language}/{}.{part}", notice.template());
+        let file = |part: &str| format!("{language}/{}.{part}", notice.template());
         let mail = self.mail_in(language, notice, recipient).map_err(|error| wrong(&file(TEXT), &error))?;
         let sms = self.sms_in(language, notice, recipient).map_err(|error| wrong(&file(SMS), &error))?;
         let texts = [(SUBJECT, &mail.subject), (TEXT, &mail.text), (HTML, &mail.html), (SMS, &sms.text)];
