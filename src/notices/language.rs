@@ -46,7 +46,7 @@ impl Language {
 /// weight is invalid. The tag is in lower case; `*`, any language, becomes the default.
 fn range(item: &str) -> Option<(f32, String)> {
     let (tag, weight) = match item.split_once(';') {
-        Some((tag, parameter)) => (tag, parameter.trim().strip_prefix("q=")?.parse().ok()?),
+        Some((tag, parameter)) => (tag, parameter.trim().strip_prefix("q=")?.parse::<f32>().ok()?),
         None => (item, 1.0),
     };
     let tag = match tag.trim() {

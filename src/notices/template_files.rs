@@ -159,7 +159,7 @@ mod tests {
         let missing = read_all(Some(Path::new("/no/such/directory"))).unwrap_err().to_string();
         assert!(missing.starts_with("/no/such/directory: "), "{missing}");
         let large = "a".repeat(usize::try_from(MAX_BYTES).unwrap() + 1);
-        let error = read(&[("de/code.txt", &large)]).unwrap_err().to_string();
+        let error = read(&[("de/code.txt", large.as_str())]).unwrap_err().to_string();
         assert!(error.contains("de/code.txt: a template has at most"), "{error}");
     }
 }

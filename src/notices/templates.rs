@@ -18,8 +18,6 @@ const VARIABLES: [(&str, &[&str]); 3] = [
 ];
 /// Variables of all templates.
 const COMMON: [&str; 2] = ["app_name", "language"];
-/// Names that the template language itself defines inside blocks and macros.
-const OF_THE_LANGUAGE: [&str; 4] = ["super", "self", "caller", "loop"];
 /// The code in the sample texts that check the templates.
 const SAMPLE_CODE: &str = "482913";
 
@@ -32,7 +30,6 @@ pub(super) struct Templates {
 }
 
 /// The text of an e-mail.
-#[derive(Debug)]
 pub(super) struct MailText {
     pub(super) subject: String,
     pub(super) text: String,
@@ -42,7 +39,6 @@ pub(super) struct MailText {
 }
 
 /// The text of an SMS.
-#[derive(Debug)]
 pub(super) struct SmsText {
     pub(super) text: String,
     pub(super) language: String,
@@ -149,7 +145,7 @@ impl Templates {
         let notice = name.rsplit('/').next().and_then(|file| file.split('.').next());
         let (_, own) = VARIABLES.iter().find(|(prefix, _)| Some(*prefix) == notice).copied().unwrap_or_default();
         let known = |variable: &str| {
-            own.iter().chain(&COMMON).chain(&OF_THE_LANGUAGE).any(|known| *known == variable)
+            own.iter().chain(&COMMON).any(|known| *known == variable)
                 || self.environment.globals().any(|(global, _)| global == variable)
         };
         let variables = template.undeclared_variables(false);

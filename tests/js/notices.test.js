@@ -23,6 +23,7 @@ describe('the banner', () => {
   ]) {
     test(`says how codes are sent with ${name}`, async () => {
       const [server] = await startNodes(settings());
+      await withTimeout(server.child.seen(/^ +Codes /), 'the line about codes');
       assert.ok(server.child.stdout.includes(`  Codes      ${says}`), server.child.stdout.join('\n'));
       await server.stop();
     });
