@@ -7,6 +7,7 @@ mod files;
 mod limits;
 mod media;
 mod postgres_url;
+mod notices;
 mod process;
 mod rates;
 mod redis_url;
@@ -30,6 +31,7 @@ pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
 pub use postgres_url::PostgresUrl;
+pub use notices::{HookSecret, NOTICE_QUEUE, NoticeSettings};
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
 pub use redis_url::RedisUrl;
@@ -62,6 +64,8 @@ pub struct Config {
     pub auth: Auth,
     #[command(flatten)]
     pub registration: Registration,
+    #[command(flatten)]
+    pub notices: NoticeSettings,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]

@@ -23,6 +23,7 @@ pub mod live;
 pub mod log;
 pub mod media;
 pub mod metrics;
+pub mod notices;
 pub mod random;
 pub mod redis;
 pub mod scanner;
