@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use parlance::clock::Clock;
-use parlance::config::{Config, LogFormat};
+use parlance::config::{Config, LogFormat, NoticeSettings};
 use parlance::domain::{App, Cluster};
 use parlance::embedded::postgres::{Holder, Postgres};
 use parlance::embedded::s3::S3;
@@ -198,6 +198,7 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, l
         (None, Some(_)) => writeln!(out, "  Files      from S3_ENDPOINT")?,
         (None, None) => writeln!(out, "  Files      unavailable; the log says why")?,
     }
+    writeln!(out, "  Codes      {}", codes_line(&config.notices))?;
     if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
         writeln!(
             out,
@@ -206,4 +207,14 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, l
         )?;
     }
     Ok(writeln!(out)?)
+}
+
+/// Says how users get verification codes.
+fn codes_line(notices: &NoticeSettings) -> &'static str {
+    match (&notices.smtp_url, &notices.sms_hook_url) {
+        (None, None) => "printed in this log; set SMTP_URL and SMS_HOOK_URL to send them",
+        (Some(_), None) => "sent by e-mail; set SMS_HOOK_URL to send them to phone numbers too",
+        (None, Some(_)) => "sent by SMS; set SMTP_URL to send them to e-mail addresses too",
+        (Some(_), Some(_)) => "sent by e-mail and SMS",
+    }
 }

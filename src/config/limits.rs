@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::docs::{default_of, is_setting};
 use super::{
     CODE_LIFETIME, CODE_TRIES, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM,
-    MEDIA_TIMEOUT, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
+    MEDIA_TIMEOUT, NOTICE_QUEUE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -38,7 +38,7 @@ const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
 /// The sections of the table: each has a heading and limits.
-const GROUPS: [(&str, &[Limit]); 9] = [
+const GROUPS: [(&str, &[Limit]); 10] = [
     (
         "How often",
         &[
@@ -115,6 +115,11 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("PASSWORD_QUEUE", "requests that wait", "memory", UNAVAILABLE),
             limit("PASSWORD_QUEUE_SHARE", "requests of an address that wait", "other addresses", RATE_LIMITED),
         ],
+    ),
+    (
+        "E-mail and SMS",
+        &[limit("NOTICE_QUEUE", "e-mails, and SMS, that wait to be sent", "memory", UNAVAILABLE)
+            .fixed(NOTICE_QUEUE as u64)],
     ),
     (
         "Requests and operations",

@@ -60,6 +60,7 @@ use crate::limiter::{Key, Limiter, Rate};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, LiveSessions, Log, Observers, RowCache};
 use crate::metrics::Metrics;
+use crate::notices::{self, Notifier};
 use crate::random::Random;
 use crate::store::Database;
 
@@ -88,6 +89,8 @@ pub enum OpenError {
     Part(#[from] crate::error::Error),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Notices(#[from] notices::OpenError),
 }
 
 /// The channels between a node and the other nodes: through Redis, or in memory for a single node.
@@ -109,8 +112,9 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
         let Cluster { broker, exchange, limiter } = cluster;
-        let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
+        let notices = Notifier::open(&config.notices, clock, &random, &metrics.notices(), &stop)?;
+        let database = Database::connect(database_url, &config.postgres).await?;
         let observers = Observers::default();
         let (observing, settings) = (observers.clone(), config.log.clone());
         let log =
@@ -151,6 +155,7 @@ impl App {
             passwords,
             tokens,
             registration: config.registration.registration,
+            notices,
         });
         let messaging = Arc::new(MessagingCore { base: base.clone(), live: live.clone(), writers, scheduler });
         let calls = Arc::new(CallsCore {
@@ -170,13 +175,17 @@ impl App {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Closes the live state, and stores the last-seen time of all users who are connected to this node. This is the
-    /// last step of a regular shutdown. The users may already have reconnected to another node.
+    /// Sends the notices that are queued, closes the live state, and stores the last-seen time of all users who are
+    /// connected to this node. This is the last step of a regular shutdown. The users may already have reconnected to
+    /// another node.
     pub async fn close(&self) {
-        let departed = self.inner.live.close().await;
-        if let Err(error) = last_seen::write(&self.inner.base.database, departed).await {
-            tracing::warn!(%error, "could not store when users were last seen");
-        }
+        let leave = async {
+            let departed = self.inner.live.close().await;
+            if let Err(error) = last_seen::write(&self.inner.base.database, departed).await {
+                tracing::warn!(%error, "could not store when users were last seen");
+            }
+        };
+        tokio::join!(leave, self.inner.people.notices.close());
     }
 
     pub fn accounts(&self) -> Accounts<'_> {

@@ -9,6 +9,7 @@ use crate::domain::base::Base;
 use crate::domain::files::core::FilesCore;
 use crate::live::Live;
 use crate::log::LiveSessions;
+use crate::notices::Notifier;
 
 pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) base: Base,
@@ -18,4 +19,5 @@ pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) passwords: Passwords,
     pub(in crate::domain) tokens: Tokens,
     pub(in crate::domain) registration: RegistrationMode,
+    pub(in crate::domain) notices: Notifier,
 }

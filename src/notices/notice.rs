@@ -1,0 +1,168 @@
+//! What a notice says, to whom, and in which language.
+
+use std::time::Duration;
+
+use super::language::Language;
+
+/// Maximum time from queueing a code until it is sent. A user who waits for longer requests another one.
+const CODE_DEADLINE: Duration = Duration::from_mins(2);
+/// Maximum time from queueing another notice until it is sent.
+const NOTICE_DEADLINE: Duration = Duration::from_mins(10);
+
+/// Address or number of a user, to which a notice is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// An e-mail address.
+    Email(String),
+    /// A phone number in the form of E.164, such as +491701234567.
+    Phone(String),
+}
+
+/// Purpose of a verification code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeUse {
+    Login,
+    /// Proves that an address or a number belongs to the account.
+    Verify,
+    ResetPassword,
+    /// Confirms a change of the account.
+    Confirm,
+}
+
+/// Content of a notice. It has no `Debug`, so that no log gets a code by mistake.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Notice {
+    Code {
+        code: String,
+        usage: CodeUse,
+        /// Minutes until the code expires.
+        minutes: u32,
+    },
+    /// Tells the former address or number that the account has another one now. `now` is masked by the caller. None if
+    /// it was removed.
+    ContactPointChanged { username: String, now: Option<String> },
+    /// Tells the owner that the password was reset.
+    PasswordReset { username: String },
+}
+
+/// A notice with its recipient and language.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    pub recipient: Recipient,
+    pub notice: Notice,
+    pub language: Language,
+}
+
+impl Recipient {
+    pub(super) fn address(&self) -> &str {
+        match self {
+            Self::Email(address) | Self::Phone(address) => address,
+        }
+    }
+
+    /// Returns a form for logs, in which an operator recognises the recipient but cannot learn the address.
+    pub(super) fn masked(&self) -> String {
+        match self {
+            Self::Email(address) => {
+                let (user, domain) = address.rsplit_once('@').unwrap_or_default();
+                format!("{}…@{domain}", user.chars().take(1).collect::<String>())
+            }
+            Self::Phone(number) => {
+                let skipped = number.chars().count().saturating_sub(4);
+                format!("…{}", number.chars().skip(skipped).collect::<String>())
+            }
+        }
+    }
+}
+
+impl CodeUse {
+    pub(super) const ALL: [Self; 4] = [Self::Login, Self::Verify, Self::ResetPassword, Self::Confirm];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Verify => "verify",
+            Self::ResetPassword => "reset_password",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
+impl Notice {
+    /// Returns the beginning of the names of the templates.
+    pub(super) const fn template(&self) -> &'static str {
+        match self {
+            Self::Code { .. } => "code",
+            Self::ContactPointChanged { .. } => "contact_point_changed",
+            Self::PasswordReset { .. } => "password_reset",
+        }
+    }
+
+    /// Returns why the notice is sent, for the hook and for logs.
+    pub(super) const fn purpose(&self) -> &'static str {
+        match self {
+            Self::Code { usage, .. } => usage.as_str(),
+            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } => self.template(),
+        }
+    }
+
+    /// Returns the verification code. None if the notice has none.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Code { code, .. } => Some(code),
+            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } => None,
+        }
+    }
+
+    /// Returns the maximum time from queueing the notice until it is sent. A code is never sent after it has expired.
+    pub(super) fn deadline(&self) -> Duration {
+        match self {
+            Self::Code { minutes, .. } => CODE_DEADLINE.min(Duration::from_mins(u64::from(*minutes))),
+            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } => NOTICE_DEADLINE,
+        }
+    }
+}
+
+impl Outgoing {
+    /// Replaces the code and the address of the recipient in an error of a server, and shortens it, for logs.
+    pub(super) fn redact(&self, reason: &str) -> String {
+        const MAX_CHARACTERS: usize = 300;
+        let mut text = reason.replace(self.recipient.address(), &self.recipient.masked());
+        if let Some(code) = self.notice.code() {
+            text = text.replace(code, "••••••");
+        }
+        text.chars().take(MAX_CHARACTERS).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(minutes: u32) -> Notice {
+        Notice::Code { code: "482913".into(), usage: CodeUse::Login, minutes }
+    }
+
+    #[test]
+    fn a_masked_recipient_is_not_complete() {
+        assert_eq!(Recipient::Email("ada@example.com".into()).masked(), "a…@example.com");
+        assert_eq!(Recipient::Email("ä@example.com".into()).masked(), "ä…@example.com");
+        assert_eq!(Recipient::Phone("+491701234567".into()).masked(), "…4567");
+    }
+
+    #[test]
+    fn an_error_is_logged_without_the_code_and_the_address() {
+        let recipient = Recipient::Email("ada@example.com".into());
+        let outgoing = Outgoing { recipient, notice: code(10), language: Language::default() };
+        let redacted = outgoing.redact("550 <ada@example.com>: no such user, 482913");
+        assert_eq!(redacted, "550 <a…@example.com>: no such user, ••••••");
+        assert_eq!(outgoing.redact(&"ä".repeat(1000)).chars().count(), 300);
+    }
+
+    #[test]
+    fn a_code_is_not_sent_after_it_expires() {
+        assert_eq!(code(1).deadline(), Duration::from_mins(1));
+        assert_eq!(code(10).deadline(), Duration::from_mins(2));
+        assert_eq!(Notice::PasswordReset { username: "ada".into() }.deadline(), Duration::from_mins(10));
+    }
+}
