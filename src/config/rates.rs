@@ -4,9 +4,9 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::within;
+use super::{seconds, within};
 
-/// Maximum wait after wrong passwords or codes. The first wait is 1 second.
+/// Maximum wait after wrong passwords or codes. The first wait is 1 second, and each further wait is twice as long.
 pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// Maximum number of times that a client may enter one code. A code has six digits, so a client that guesses finds it
@@ -89,6 +89,9 @@ pub struct Rates {
     /// Number of wrong passwords or codes from one address after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
+    /// Seconds of the first wait after wrong passwords or codes
+    #[arg(long, hide = true, default_value = "1", value_parser = seconds(1..=900))]
+    pub password_first_delay: Duration,
 }
 
 /// Allowed number of actions in a period: `300/1m` allows 300 at once, and then one every 200 ms.

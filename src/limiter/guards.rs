@@ -9,8 +9,6 @@ use quick_cache::sync::Cache;
 use super::{Exceeded, Key};
 use crate::config::{PASSWORD_MAX_DELAY, Rates};
 
-/// Wait after the first failure that causes a wait.
-pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Time without another attempt after which the failures of a key are forgotten.
 pub(super) const RESET_AFTER: Duration = Duration::from_hours(24);
 /// Maximum number of keys in memory, of about 150 bytes each. The least used keys are forgotten first.
@@ -40,6 +38,8 @@ impl Guard {
 pub(super) struct Rule {
     /// Number of failures after which each further attempt has to wait.
     pub(super) free: u32,
+    /// Wait after the first failure that causes a wait.
+    pub(super) first_delay: Duration,
     pub(super) max_delay: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Rule {
     fn delay(self, failures: u32) -> Duration {
         match failures.checked_sub(self.free) {
             None => Duration::ZERO,
-            Some(beyond) => FIRST_DELAY.saturating_mul(2_u32.saturating_pow(beyond)).min(self.max_delay),
+            Some(beyond) => self.first_delay.saturating_mul(2_u32.saturating_pow(beyond)).min(self.max_delay),
         }
     }
 }
@@ -69,10 +69,10 @@ struct Tries {
 
 impl Guards {
     pub(super) fn new(settings: &Rates) -> Self {
-        let max_delay = PASSWORD_MAX_DELAY;
+        let rule = |free| Rule { free, first_delay: settings.password_first_delay, max_delay: PASSWORD_MAX_DELAY };
         Self {
-            account: Rule { free: settings.password_tries_per_account, max_delay },
-            network: Rule { free: settings.password_tries_per_address, max_delay },
+            account: rule(settings.password_tries_per_account),
+            network: rule(settings.password_tries_per_address),
             tries: Cache::new(MAX_KEYS),
         }
     }
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn delay_doubles_with_each_failure_up_to_max_delay() {
-        let rule = Rule { free: 3, max_delay: Duration::from_secs(10) };
+        let rule = Rule { free: 3, first_delay: Duration::from_secs(1), max_delay: Duration::from_secs(10) };
         let delays = (1..=8).map(|failures| rule.delay(failures).as_secs());
         assert_eq!(delays.collect::<Vec<_>>(), [0, 0, 1, 2, 4, 8, 10, 10]);
         assert_eq!(rule.delay(u32::MAX), Duration::from_secs(10));

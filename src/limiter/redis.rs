@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::guards::{FIRST_DELAY, RESET_AFTER, Rule};
+use super::guards::{RESET_AFTER, Rule};
 use super::{Exceeded, Guard, Key, Limiter, Rate};
 use crate::error::Result;
 use crate::redis::client;
@@ -173,7 +173,7 @@ impl Shared {
             return None;
         }
         let mut call = ATTEMPT.key(guard_name(&self.prefix, guard, key));
-        call.arg(rule.free).arg(millis(FIRST_DELAY)).arg(millis(rule.max_delay)).arg(millis(RESET_AFTER));
+        call.arg(rule.free).arg(millis(rule.first_delay)).arg(millis(rule.max_delay)).arg(millis(RESET_AFTER));
         let wait: RedisResult<u64> = call.invoke_async(&mut self.redis.clone()).await;
         Some(match self.health.record_result(wait)? {
             0 => Ok(()),

@@ -12,20 +12,10 @@ use crate::support::{Node, PASSWORD, TestDatabase, http};
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Time after a failure of Redis before a node calls Redis again.
 const REDIS_BACKOFF: Duration = Duration::from_secs(1);
-/// Number of times that a scenario is repeated before its test fails.
-const ROUNDS: usize = 10;
-
-/// Runs a scenario until its attempts take less than `FIRST_WAIT`, because after that time the server allows a further
-/// attempt. The scenario returns the time that its attempts took and the outcome. Each round needs other accounts.
-async fn before_the_wait_ends<T>(mut scenario: impl AsyncFnMut(usize) -> (Duration, T)) -> T {
-    for round in 0..ROUNDS {
-        let (took, outcome) = scenario(round).await;
-        if took < FIRST_WAIT {
-            return outcome;
-        }
-    }
-    panic!("this machine is too slow for this test");
-}
+/// Maximum number of rounds of a scenario in which a node could not reach Redis in time.
+const ROUNDS: usize = 5;
+/// Flag for a first wait that is longer than the test, so that no further attempt is allowed meanwhile.
+const LONG_WAIT: &str = "--password-first-delay=300";
 
 /// Attempts to sign in. Returns `OK` or the error code, and the seconds to wait.
 pub(super) async fn try_login(node: &Node, username: &str, password: &str) -> (String, u64) {
@@ -114,32 +104,27 @@ async fn concurrent_password_attempts_do_not_exceed_the_limit() {
 /// is signed in.
 #[tokio::test]
 async fn a_user_can_sign_in_from_a_network_with_a_session_while_attackers_guess() {
-    let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
+    let flags = ["--password-tries-per-account=2", "--trusted-proxies=loopback", LONG_WAIT];
+    let node = limited(&flags).start_alone().await;
     let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
     let (attacker, other, home) = ("203.0.113.7", "198.51.100.1", "2001:db8::2");
-    let answers = before_the_wait_ends(async |round| {
-        let name = format!("ada_{round}");
-        let variables = json!({"input": {"username": name, "password": PASSWORD}});
-        let request = http::post(&node, &json!({"query": query, "variables": variables}));
-        http::send(request.header("x-forwarded-for", "2001:db8::1")).await;
-        let begun = Instant::now();
-        let mut answers = Vec::new();
-        for (password, address) in [
-            ("wrong", attacker),
-            ("wrong", attacker),
-            (PASSWORD, attacker),
-            (PASSWORD, other),
-            (PASSWORD, home),
-            // Wrong passwords from the network of the user count too.
-            ("wrong", home),
-            ("wrong", home),
-            (PASSWORD, home),
-        ] {
-            answers.push(try_login_from(&node, &name, password, Some(address)).await.0);
-        }
-        (begun.elapsed(), answers)
-    })
-    .await;
+    let variables = json!({"input": {"username": "ada", "password": PASSWORD}});
+    let request = http::post(&node, &json!({"query": query, "variables": variables}));
+    http::send(request.header("x-forwarded-for", "2001:db8::1")).await;
+    let mut answers = Vec::new();
+    for (password, address) in [
+        ("wrong", attacker),
+        ("wrong", attacker),
+        (PASSWORD, attacker),
+        (PASSWORD, other),
+        (PASSWORD, home),
+        // Wrong passwords from the network of the user count too.
+        ("wrong", home),
+        ("wrong", home),
+        (PASSWORD, home),
+    ] {
+        answers.push(try_login_from(&node, "ada", password, Some(address)).await.0);
+    }
     let (wrong, refused) = ("UNAUTHENTICATED", "RATE_LIMITED");
     assert_eq!(answers, [wrong, wrong, refused, refused, "OK", wrong, wrong, refused]);
 }
@@ -147,73 +132,59 @@ async fn a_user_can_sign_in_from_a_network_with_a_session_while_attackers_guess(
 /// An attacker guesses passwords of many accounts, and between the guesses signs in to an account that it owns.
 #[tokio::test]
 async fn guesses_from_one_network_at_many_accounts_are_limited() {
-    // The limit counts the wrong passwords of all accounts, so each round needs another node.
-    let last = before_the_wait_ends(async |_| {
-        let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
-        let ada = node.register("ada").await;
-        for name in ["first", "second", "third"] {
-            assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-            assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK", "{name}");
-        }
-        let begun = Instant::now();
-        assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
-        let last = try_login(&node, "fifth", "wrong").await.0;
-        (begun.elapsed(), last)
-    })
-    .await;
-    assert_eq!(last, "RATE_LIMITED");
+    let node = limited(&["--password-tries-per-address=4", LONG_WAIT]).start_alone().await;
+    let ada = node.register("ada").await;
+    for name in ["first", "second", "third"] {
+        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+        assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK", "{name}");
+    }
+    assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
+    assert_eq!(try_login(&node, "fifth", "wrong").await.0, "RATE_LIMITED");
 }
 
 #[tokio::test]
 async fn nodes_share_the_count_of_wrong_passwords() {
     let database = TestDatabase::new().await;
-    let flags = ["--password-tries-per-account=4", "--trusted-proxies=loopback"];
+    let flags = ["--password-tries-per-account=4", "--trusted-proxies=loopback", "--password-first-delay=5"];
     let start = async || limited(&flags).redis(&database.name).await.start_on(&database).await;
     let (one, other) = (start().await, start().await);
-    let (ada, answers) = before_the_wait_ends(async |_| {
+    for _ in 0..ROUNDS {
         let ada = one.register("ada").await;
-        let begun = Instant::now();
         let mut answers = Vec::new();
         for node in [&one, &other, &one, &other, &one, &other] {
-            answers.push(try_login_elsewhere(node, &ada.username, "wrong").await.0);
+            answers.push(try_login_elsewhere(node, &ada.username, "wrong").await);
         }
-        let took = begun.elapsed();
+        // Sleeps until the wait after the fourth wrong password is over.
+        sleep(Duration::from_secs(answers[5].1)).await;
+        answers.push(try_login_elsewhere(&other, &ada.username, PASSWORD).await);
+        answers.push(try_login_elsewhere(&one, &ada.username, "wrong").await);
         // A node that cannot reach Redis in time uses its own counts, until it calls Redis again.
-        if ![&one, &other].iter().all(|node| node.app.limiter().is_shared()) {
-            sleep(REDIS_BACKOFF).await;
-            return (FIRST_WAIT, (ada, answers));
+        if [&one, &other].iter().all(|node| node.app.limiter().is_shared()) {
+            let codes: Vec<_> = answers.iter().map(|(code, _)| code.as_str()).collect();
+            let (wrong, refused) = ("UNAUTHENTICATED", "RATE_LIMITED");
+            assert_eq!(codes, [wrong, wrong, wrong, wrong, refused, refused, "OK", wrong]);
+            return;
         }
-        (took, (ada, answers))
-    })
-    .await;
-    assert_eq!(answers[..4], ["UNAUTHENTICATED"; 4]);
-    assert_eq!(answers[4..], ["RATE_LIMITED"; 2]);
-    // Sleeps until the wait after the first wrong password is over.
-    sleep(Duration::from_millis(1100)).await;
-    assert_eq!(try_login_elsewhere(&other, &ada.username, PASSWORD).await.0, "OK");
-    assert_eq!(try_login_elsewhere(&one, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
+        sleep(REDIS_BACKOFF).await;
+    }
+    panic!("in each of {ROUNDS} rounds, a node could not reach Redis in time");
 }
 
 #[tokio::test]
 async fn all_mutations_that_check_a_password_are_limited() {
-    let node = limited(&["--password-tries-per-account=2"]).start_alone().await;
+    let node = limited(&["--password-tries-per-account=2", LONG_WAIT]).start_alone().await;
     let change = "mutation ($new: String!) {
         changePassword(input: {currentPassword: \"wrong\", newPassword: $new}) { viewer { user { id } } }
     }";
     let new = json!({"new": "another loom of one's own"});
     // The limit of the account allows two attempts. The separate limit of a network where the user is signed in allows
     // two more attempts.
-    let codes = before_the_wait_ends(async |_| {
-        let ada = node.register("ada").await;
-        let begun = Instant::now();
-        let mut codes = Vec::new();
-        for _ in 0..3 {
-            codes.push(ada.call(change, new.clone()).await.code().to_owned());
-            codes.push(ada.delete_account(Some("wrong")).await.code().to_owned());
-        }
-        (begun.elapsed(), codes)
-    })
-    .await;
+    let ada = node.register("ada").await;
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        codes.push(ada.call(change, new.clone()).await.code().to_owned());
+        codes.push(ada.delete_account(Some("wrong")).await.code().to_owned());
+    }
     assert_eq!(codes[..4], ["BAD_USER_INPUT"; 4]);
     assert_eq!(codes[4..], ["RATE_LIMITED"; 2]);
 }
