@@ -195,7 +195,12 @@ async fn a_request_checks_at_most_one_password() {
     let ada = node.register("ada").await;
     let login = format!("login(input: {{identifier: \"{}\", password: \"wrong\"}}) {{ accessToken }}", ada.username);
     let register = "register(input: {username: \"bob_1\", password: \"a loom of one's own\"}) { accessToken }";
+    let confirm = "confirmIdentity(input: {password: \"wrong\"}) { confirmedUntil }";
+    let reset = "resetPassword(input: {
+        contactPoint: {email: \"ada@example.org\"}, code: \"000000\", newPassword: \"a loom of one's own\"
+    }) { accessToken }";
     for document in [
+        format!("mutation {{ {confirm} {reset} }}"),
         format!("mutation {{ a: {login} b: {login} }}"),
         format!("mutation {{ {login} {register} }}"),
         format!(
