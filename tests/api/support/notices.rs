@@ -111,12 +111,8 @@ async fn receive_mails(stream: TcpStream, inbox: &Inbox) -> std::io::Result<()> 
     writer.write_all(b"220 localhost\r\n").await?;
     let mut recipients = Vec::new();
     while let Some(line) = lines.next_line().await? {
-        let answer = match line.to_ascii_uppercase() {
-            command if command.starts_with("RCPT TO:<") => {
-                recipients.push(line["RCPT TO:<".len()..].split('>').next().unwrap().to_owned());
-                "250 accepted\r\n"
-            }
-            command if command == "DATA" => {
+        let answer = match line.to_ascii_uppercase().as_str() {
+            "DATA" => {
                 writer.write_all(b"354 end with a dot\r\n").await?;
                 let mut text = String::new();
                 while let Some(line) = lines.next_line().await?.filter(|line| line != ".") {
@@ -129,7 +125,11 @@ async fn receive_mails(stream: TcpStream, inbox: &Inbox) -> std::io::Result<()> 
                 inbox.lock().unwrap().extend(mails);
                 "250 accepted\r\n"
             }
-            command if command == "QUIT" => "221 bye\r\n",
+            "QUIT" => "221 bye\r\n",
+            command if command.starts_with("RCPT TO:<") => {
+                recipients.push(line["RCPT TO:<".len()..].split('>').next().unwrap().to_owned());
+                "250 accepted\r\n"
+            }
             _ => "250 localhost\r\n",
         };
         writer.write_all(answer.as_bytes()).await?;
