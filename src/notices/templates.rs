@@ -193,7 +193,7 @@ fn samples() -> Vec<(Notice, Recipient)> {
         .map(|now| Notice::ContactPointChanged { username: "ada".into(), now });
     let reset = Notice::PasswordReset { username: "ada".into() };
     let notices: Vec<_> = codes.into_iter().chain(changes).chain([reset]).collect();
-    recipients.iter().flat_map(|to| notices.iter().map(|notice| (notice.clone(), to.clone()))).collect()
+    recipients.iter().flat_map(|to| notices.iter().map(move |notice| (notice.clone(), to.clone()))).collect()
 }
 
 /// Replaces each run of white space and control characters with one space.

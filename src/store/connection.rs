@@ -41,17 +41,18 @@ impl Connector {
 
     /// Opens a connection for Diesel. The error is one line.
     pub(super) async fn open(&self) -> Result<Connection, String> {
-        within_deadline(async {
+        // On the heap, because this future contains the state of the TLS session several times.
+        let connecting = Box::pin(async {
             let (client, driver) = self.start().await?;
             let connection = Connection::try_from_client_and_connection(client, driver).await;
             connection.map_err(|error| error.to_string())
-        })
-        .await
+        });
+        within_deadline(connecting).await
     }
 
     /// Opens a connection for what Diesel has no interface for, such as COPY.
     pub(super) async fn open_client(&self) -> Result<Client> {
-        let (client, driver) = within_deadline(self.start()).await.map_err(Error::Connection)?;
+        let (client, driver) = within_deadline(Box::pin(self.start())).await.map_err(Error::Connection)?;
         tokio::spawn(async move {
             // A statement in flight also fails and returns its own error, so this error is only logged.
             if let Err(error) = driver.await {
@@ -62,7 +63,7 @@ impl Connector {
     }
 
     async fn start(&self) -> Result<(Client, Driver), String> {
-        self.url.config.connect(self.tls.clone()).await.map_err(|error| self.reason(&error))
+        Box::pin(self.url.config.connect(self.tls.clone())).await.map_err(|error| self.reason(&error))
     }
 
     /// Says in one line why connecting failed, and which parameter of the URL corrects it.
