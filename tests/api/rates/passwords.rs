@@ -11,7 +11,7 @@ use crate::support::{Node, PASSWORD, TestDatabase, http};
 /// Wait after the first wrong password above the limit.
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Time after a failure of Redis before a node calls Redis again.
-const REDIS_BACKOFF: Duration = Duration::from_secs(1);
+pub(super) const REDIS_BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum number of rounds of a scenario in which a node could not reach Redis in time.
 const ROUNDS: usize = 5;
 /// Flag for a first wait that is longer than the test, so that no further attempt is allowed meanwhile.
