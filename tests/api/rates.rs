@@ -307,18 +307,19 @@ async fn several_counts_at_once_do_not_interrupt_the_sharing() {
     let database = TestDatabase::new().await;
     let node = limited(&[]).redis(&database.name).await.start_on(&database).await;
     let limiter = node.app.limiter();
-    let mut is_shared = Vec::new();
+    // On a machine under load, Redis may answer late in some rounds.
     for _ in 0..5 {
         for _ in 0..3 {
             limiter.check(Rate::Messages, Key::Name([0; 16]), 1).unwrap();
         }
         // A test cannot observe an exchange without counts, so it waits.
         sleep(ALLOWANCE).await;
-        is_shared.push(limiter.is_shared());
+        if limiter.is_shared() {
+            return;
+        }
         sleep(REDIS_BACKOFF).await;
     }
-    // On a machine under load, Redis may answer late in some rounds.
-    assert!(is_shared.contains(&true), "{is_shared:?}");
+    panic!("the node uses its own counts");
 }
 
 #[tokio::test]
