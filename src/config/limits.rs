@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     /// Arguments with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 33] = [
+    const NO_LIMITS: [&str; 34] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
@@ -313,6 +313,7 @@ mod tests {
         "REFRESH_TOKEN_TTL",
         "PASSWORD_MEMORY_KIB",
         "PASSWORD_PASSES",
+        "PASSWORD_FIRST_DELAY",
         "WRITE_BATCH",
         "WRITERS",
         "SCHEDULE_POLL_INTERVAL",

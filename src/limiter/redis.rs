@@ -204,6 +204,10 @@ impl Shared {
         loop {
             self.pending.not_empty.notified().await;
             let counts: Vec<_> = std::mem::take(&mut *self.pending.counts.lock()).into_iter().collect();
+            if counts.is_empty() {
+                // The last exchange took these counts before their notification arrived.
+                continue;
+            }
             let exchanged = self.exchange(&limiter, &counts).await;
             let pause = if self.health.record_result(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
             sleep(pause).await;
