@@ -30,10 +30,10 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
-pub use notices::{HookSecret, NOTICE_QUEUE, NoticeSettings};
+pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries};
 pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
-pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, PASSWORD_MAX_DELAY, Rates};
+pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates};
 pub use redis_url::RedisUrl;
 pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;
@@ -96,6 +96,14 @@ pub struct Config {
     pub socket: Socket,
     #[command(flatten)]
     pub web: Web,
+}
+
+impl Config {
+    /// Whether verification codes may be printed in the log. A server that only this machine can reach is for
+    /// development. The log of any other server could let its readers sign in to all accounts.
+    pub fn logs_codes(&self) -> bool {
+        self.notices.log_codes || self.places.listen_addr.ip().to_canonical().is_loopback()
+    }
 }
 
 /// The address of the server, and the services and directories that it uses.

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    CODE_LIFETIME, CODE_TRIES, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM,
-    MEDIA_TIMEOUT, NOTICE_QUEUE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
+    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES,
+    MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE,
+    PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -34,6 +35,7 @@ const RATE_LIMITED: &str = "RATE_LIMITED, 429";
 const TOO_COMPLEX: &str = "OPERATION_TOO_COMPLEX";
 const BAD_INPUT: &str = "BAD_USER_INPUT";
 const UNAVAILABLE: &str = "UNAVAILABLE, 503";
+const NOT_SENT: &str = "the notice is not sent";
 const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
@@ -58,12 +60,27 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             ),
             limit(
                 "RATE_CODES_PER_TARGET",
-                "codes for an e-mail address or phone number",
+                "codes from an address for an e-mail address or phone number",
                 "people from unwanted codes",
                 RATE_LIMITED,
             ),
+            limit(
+                "RATE_CODES_PER_TARGET_DAY",
+                "codes for an e-mail address or phone number",
+                "people from unwanted codes, codes from guessing",
+                RATE_LIMITED,
+            ),
             limit("RATE_CODES_PER_ADDRESS", "codes from an address", "the operator's bill for SMS", RATE_LIMITED),
+            limit("RATE_CODES_PER_USER", "codes of a user", "the operator's bill for SMS", RATE_LIMITED),
+            limit("RATE_SMS", "SMS with codes", "the operator's bill for SMS", NOT_SENT),
             limit("CODE_TRIES", "tries of a code", "codes from guessing", BAD_INPUT).fixed(CODE_TRIES as u64),
+            limit(
+                "CODES_PER_SLOT",
+                "live codes of a purpose for an e-mail address or phone number",
+                "Postgres",
+                "the oldest is replaced",
+            )
+            .fixed(CODES_PER_SLOT.unsigned_abs()),
             limit("CODE_LIFETIME", "seconds", "codes from guessing", BAD_INPUT).fixed(CODE_LIFETIME.as_secs()),
             limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
@@ -118,8 +135,12 @@ const GROUPS: [(&str, &[Limit]); 10] = [
     ),
     (
         "E-mail and SMS",
-        &[limit("NOTICE_QUEUE", "e-mails, and SMS, that wait to be sent", "memory", UNAVAILABLE)
-            .fixed(NOTICE_QUEUE as u64)],
+        &[
+            limit("NOTICE_QUEUE", "codes by e-mail, codes by SMS, and other notices by each", "memory", NOT_SENT)
+                .fixed(NOTICE_QUEUE as u64),
+            limit("NOTICE_QUEUE_SHARE", "places of an address in such a queue", "other addresses", NOT_SENT)
+                .fixed(NOTICE_QUEUE_SHARE as u64),
+        ],
     ),
     (
         "Requests and operations",

@@ -3,14 +3,20 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
-/// Maximum number of e-mails, and of SMS, that wait to be sent. A further one is not sent.
+/// Maximum number of codes by e-mail, and by SMS, that wait to be sent, and of other e-mails and SMS. A further one is not
+/// sent.
 pub const NOTICE_QUEUE: usize = 1000;
+/// Maximum number of notices in one queue that clients of one network have caused.
+pub const NOTICE_QUEUE_SHARE: usize = 50;
+/// Maximum number of digits of a country code.
+const COUNTRY_CODE_DIGITS: usize = 3;
 /// Prefix of a secret of Standard Webhooks.
 const SECRET_PREFIX: &str = "whsec_";
 /// Maximum number of characters of APP_NAME, so that an SMS with a code still has one segment.
@@ -20,7 +26,7 @@ const MAX_APP_NAME: usize = 30;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "E-mail and SMS")]
 pub struct NoticeSettings {
-    /// SMTP server that sends e-mails: smtps://user:password@host for TLS, smtp://user:password@host?tls=required for STARTTLS, or smtp://host for a relay on this machine. A path is the name for EHLO. If neither this nor SMS_HOOK_URL is set, the server prints verification codes in its log
+    /// SMTP server that sends e-mails: smtps://user:password@host for TLS, smtp://user:password@host?tls=required for STARTTLS, or smtp://host for a relay on this machine. A path is the name for EHLO. If neither this nor SMS_HOOK_URL is set, a server on a loopback address prints verification codes in its log
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = smtp_url, requires = "smtp_from")]
     pub smtp_url: Option<String>,
     /// Sender of e-mails: an address such as no-reply@example.org, or a name and an address as in the header From
@@ -32,12 +38,55 @@ pub struct NoticeSettings {
     /// Secret that signs the requests to SMS_HOOK_URL by Standard Webhooks: whsec_ and 24 to 64 random bytes in Base64
     #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = hook_secret)]
     pub sms_hook_secret: Option<HookSecret>,
+    /// Country codes of the phone numbers that get SMS, separated by commas, such as 49,43 for Germany and Austria. A request for a code to another number is refused. The word all allows every country
+    #[arg(long, env, default_value = "all", value_name = "CODE,…")]
+    pub sms_countries: SmsCountries,
+    /// Print verification codes in the log if neither SMTP_URL nor SMS_HOOK_URL is set, also if LISTEN_ADDR is not a loopback address. Everyone who can read the log can then sign in to any account
+    #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub log_codes: bool,
     /// Directory with templates of e-mails and SMS that replace the server's own ones or add languages
     #[arg(long, env, value_name = "DIR")]
     pub notice_templates: Option<PathBuf>,
     /// Name of the app in e-mails and SMS
     #[arg(long, env, default_value = "Parlance", value_name = "NAME", value_parser = app_name)]
     pub app_name: String,
+}
+
+/// Countries to whose phone numbers the server sends SMS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SmsCountries {
+    All,
+    /// Country codes without the plus, such as 49.
+    Only(Vec<String>),
+}
+
+impl SmsCountries {
+    pub fn contains(&self, country_code: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(codes) => codes.iter().any(|code| code == country_code),
+        }
+    }
+}
+
+/// Reads country codes, separated by commas, or the word `all`.
+impl FromStr for SmsCountries {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "all" {
+            return Ok(Self::All);
+        }
+        let code = |word: &str| {
+            let digits = word.trim().trim_start_matches('+');
+            let is_code = (1..=COUNTRY_CODE_DIGITS).contains(&digits.len())
+                && !digits.starts_with('0')
+                && digits.bytes().all(|digit| digit.is_ascii_digit());
+            is_code.then(|| digits.to_owned())
+        };
+        let codes: Option<Vec<_>> = text.split(',').map(code).collect();
+        codes.map(Self::Only).ok_or_else(|| "allowed are all, and country codes such as 49,43".to_owned())
+    }
 }
 
 /// The key of a secret of Standard Webhooks.
@@ -146,7 +195,7 @@ fn app_name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HookSecret, app_name, hook_url, mailbox, smtp_url};
+    use super::{HookSecret, SmsCountries, app_name, hook_url, mailbox, smtp_url};
 
     #[test]
     fn an_smtp_url_sends_no_password_without_encryption() {
@@ -211,6 +260,18 @@ mod tests {
         assert!(HookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_some());
         for bad in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_no base64"] {
             assert!(HookSecret::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn countries_are_all_or_a_list_of_their_codes() {
+        let all: SmsCountries = "all".parse().unwrap();
+        assert!(all.contains("49") && all.contains("1"));
+        let some: SmsCountries = "49, +43,358".parse().unwrap();
+        assert!(some.contains("49") && some.contains("43") && some.contains("358"));
+        assert!(!some.contains("4") && !some.contains("1"));
+        for bad in ["", "49,", "Germany", "0049", "1234", "49;43"] {
+            assert!(bad.parse::<SmsCountries>().unwrap_err().starts_with("allowed"), "{bad}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! DATABASE_URL, with the parameters of TLS that libpq has and the client library does not.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use tokio_postgres::Config;
@@ -17,6 +18,9 @@ const MODES: &str = "allowed for sslmode are disable, prefer, require, verify-ca
 pub struct PostgresUrl {
     pub config: Config,
     pub tls: Settings,
+    /// Whether someone in the network could turn TLS off without notice: the URL has no `sslmode`, and a host that is not
+    /// this machine.
+    pub is_strippable: bool,
 }
 
 /// The values of `sslmode`. Each one has the meaning that the documentation of libpq describes.
@@ -51,14 +55,24 @@ impl FromStr for PostgresUrl {
                 config.host(address);
             }
         }
-        let is_local = |host: &Host| matches!(host, Host::Unix(_));
-        if matches!(mode, Mode::Disable) || config.get_hosts().iter().all(is_local) {
+        let is_unix = |host: &Host| matches!(host, Host::Unix(_));
+        let is_chosen = parameters.mode.is_some() || !matches!(mode, Mode::Prefer);
+        let is_strippable = !is_chosen && !config.get_hosts().iter().all(is_this_machine);
+        if matches!(mode, Mode::Disable) || config.get_hosts().iter().all(is_unix) {
             // A Unix socket never uses TLS, as in libpq.
             config.ssl_mode(SslMode::Disable);
-            return Ok(Self { config, tls: Settings::default() });
+            return Ok(Self { config, tls: Settings::default(), is_strippable });
         }
         config.ssl_mode(if matches!(mode, Mode::Prefer) { SslMode::Prefer } else { SslMode::Require });
-        Ok(Self { config, tls: Settings { verification, identity } })
+        Ok(Self { config, tls: Settings { verification, identity }, is_strippable })
+    }
+}
+
+/// Whether a connection to the host stays on this machine.
+fn is_this_machine(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
     }
 }
 
@@ -127,6 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn tls_can_be_stripped_only_without_a_mode_and_from_another_host() {
+        for (parameters, is_strippable) in
+            [("", true), ("?sslmode=prefer", false), ("?sslmode=require", false), ("?sslrootcert=system", false)]
+        {
+            assert_eq!(parse(parameters).unwrap().is_strippable, is_strippable, "{parameters}");
+        }
+        for text in [
+            "postgres://ada@localhost/chat",
+            "postgres://ada@127.0.0.1/chat",
+            "postgres:///chat?hostaddr=127.0.0.1&user=ada",
+            "postgres:///chat?host=/run&user=ada",
+        ] {
+            assert!(!text.parse::<PostgresUrl>().unwrap().is_strippable, "{text}");
+        }
+    }
+
+    #[test]
     fn wrong_parameters_are_refused_with_the_allowed_ones() {
         for (parameters, reason) in [
             ("?sslmode=verify", "verify-ca and verify-full"),
@@ -149,7 +180,7 @@ mod tests {
     #[test]
     fn other_parts_of_the_url_reach_the_client_library() {
         let url = parse("?application_name=chat&sslmode=require&sslcert=/me.pem&sslkey=/me.key&connect_timeout=3");
-        let PostgresUrl { config, tls } = url.unwrap();
+        let PostgresUrl { config, tls, .. } = url.unwrap();
         assert_eq!(config.get_hosts(), [Host::Tcp("db.example.org".to_owned())]);
         assert_eq!((config.get_ports(), config.get_dbname()), ([5433].as_slice(), Some("chat")));
         assert_eq!((config.get_user(), config.get_password()), (Some("ada"), Some(b"s3cret".as_slice())));

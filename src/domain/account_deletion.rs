@@ -4,7 +4,7 @@ use super::app::App;
 use super::client::Client;
 use super::error::{Error, Result, Violation};
 use super::people::accounts::{WRONG_CREDENTIALS, check_connected, wrong_password};
-use super::people::codes::RightCode;
+use super::people::code_checks::{EnteredCode, RightCode};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
 use crate::ids::UserId;
@@ -30,7 +30,7 @@ impl App {
         &self,
         viewer: Viewer,
         password: Option<String>,
-        code: Option<String>,
+        code: Option<EnteredCode>,
         client: &Client,
     ) -> Result<()> {
         check_connected(client)?;
@@ -44,17 +44,18 @@ impl App {
 
     async fn delete_by_password(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
         let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !self.people().check_password(Account::Known(&user), password, client).await?.is_right() {
-            return Err(wrong_password("password"));
-        }
-        self.log().transaction(async |tx| self.delete_user(tx, user.id, Proof::Password(&user)).await).await
+        let right = self.people().check_password(Account::Own(&user), password, client).await?;
+        let right = right.ok_or_else(|| wrong_password("password"))?;
+        let log = self.log();
+        let deleted = log.transaction(async |tx| self.delete_user(tx, user.id, Proof::Password(&user)).await).await;
+        self.people().settle(&right.counted, deleted).await
     }
 
-    async fn delete_by_code(&self, viewer: Viewer, code: &str, client: &Client) -> Result<()> {
+    async fn delete_by_code(&self, viewer: Viewer, code: &EnteredCode, client: &Client) -> Result<()> {
         let right = self.people().check_any_confirmation(viewer, code, client).await?;
         let log = self.log();
         let deleted = log.transaction(async |tx| self.delete_user(tx, viewer.user, Proof::Code(&right)).await).await;
-        self.people().keep_code(&right, deleted).await
+        self.people().settle_code(&right, deleted).await
     }
 
     /// Deletes the user. Locks the conversations before the user, in the same order as all other transactions. After

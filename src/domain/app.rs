@@ -113,7 +113,7 @@ impl App {
     ) -> Result<Self, OpenError> {
         let Cluster { broker, exchange, limiter } = cluster;
         let metrics = Metrics::default();
-        let notices = Notifier::open(&config.notices, clock, &random, &metrics.notices(), &stop)?;
+        let notices = Notifier::open(&config.notices, config.logs_codes(), clock, &random, &metrics.notices(), &stop)?;
         let database = Database::connect(database_url, &config.postgres).await?;
         let observers = Observers::default();
         let (observing, settings) = (observers.clone(), config.log.clone());
@@ -156,6 +156,7 @@ impl App {
             tokens,
             registration: config.registration.registration,
             notices,
+            sms_countries: config.notices.sms_countries.clone(),
         });
         let messaging = Arc::new(MessagingCore { base: base.clone(), live: live.clone(), writers, scheduler });
         let calls = Arc::new(CallsCore {

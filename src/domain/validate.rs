@@ -31,6 +31,10 @@ const MAX_EMAIL: usize = 254;
 pub(super) const CODE_DIGITS: usize = 6;
 /// Maximum number of characters of a code that are read. Each digit can have spaces around it.
 const MAX_CODE_TEXT: usize = 32;
+/// Number of random bytes of a challenge: 144 bits, which nobody can guess.
+pub(super) const CHALLENGE_BYTES: usize = 18;
+/// Number of characters of a challenge: its bytes in Base64.
+const CHALLENGE_CHARACTERS: usize = CHALLENGE_BYTES / 3 * 4;
 /// Allowed length of a password in characters. A longer password takes longer to process and is not safer.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
 /// Maximum number of characters into which Unicode decomposes one character.
@@ -79,6 +83,14 @@ pub(super) fn is_hard_to_guess(password: &str, known: &[&str]) -> bool {
     zxcvbn::zxcvbn(&password[..end], known).score() >= MIN_PASSWORD_SCORE
 }
 
+/// Whether the domain of an e-mail address is an IP address, also in brackets (RFC 5321, section 4.1.3). The server
+/// sends no e-mails to these, because they would let clients choose the machine to which a relay connects. No top-level
+/// domain is a number (RFC 3696, section 2).
+fn is_address_literal(domain: &str) -> bool {
+    let top = domain.rsplit('.').next().unwrap_or_default();
+    domain.contains(['[', ']', ':']) || top.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Collects all violations of an input, so that one error reports them together.
 #[derive(Default)]
 pub(super) struct Check {
@@ -117,6 +129,7 @@ impl Check {
                 && domain.split('.').count() > 1
                 && domain.split('.').all(|label| !label.is_empty())
                 && !domain.contains('@')
+                && !is_address_literal(domain)
         });
         if !is_valid || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.fail(path, "This is not an e-mail address.");
@@ -141,6 +154,16 @@ impl Check {
             self.fail(path, format!("A code must have {CODE_DIGITS} digits."));
         }
         code
+    }
+
+    /// Checks the form of a challenge, the name of a code.
+    pub(super) fn challenge(&mut self, path: &str, text: &str) -> String {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        if text.len() == CHALLENGE_CHARACTERS && text.bytes().all(allowed) {
+            return text.to_owned();
+        }
+        self.fail(path, "A challenge must be one that `requestCode` has returned.");
+        String::new()
     }
 
     /// Checks the length of a new password in the input field `path`. Returns the form of the password that is hashed.

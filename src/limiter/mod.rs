@@ -37,7 +37,7 @@ pub enum Key {
     Network(ClientNetwork),
     /// The account of a user, for attempts from one network only.
     UserFrom(UserId, ClientNetwork),
-    /// A name that no account has, an e-mail address or a phone number, as the first 16 bytes of a SHA-256.
+    /// A name, an e-mail address, a phone number, or several such values, as the first 16 bytes of a SHA-256.
     Name([u8; 16]),
 }
 

@@ -247,7 +247,7 @@ fn rate_name(prefix: &str, rate: Rate, key: Key) -> String {
 }
 
 fn guard_name(prefix: &str, guard: Guard, key: Key) -> String {
-    format!("{prefix}:{}:{}", guard.setting(), key_name(key))
+    format!("{prefix}:{}:{}", guard.name(), key_name(key))
 }
 
 fn key_name(key: Key) -> String {

@@ -1,22 +1,20 @@
-//! Sends notices in the background: a bounded queue for each channel, a few senders, and retries until a deadline.
+//! Sends notices in the background: bounded queues for each channel, a few senders, and retries until a deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::notice::Outgoing;
-use crate::config::NOTICE_QUEUE;
+use super::places::{Lane, Lanes, Places, QueueFull, pool};
+use crate::address::ClientNetwork;
+use crate::fair::{Permit, Pool};
 use crate::metrics::{NoticeChannel, NoticeMetrics};
 use crate::random::Random;
 
-/// Maximum number of notices of a channel that are sent at the same time. A notice that waits for its next attempt does
-/// not count, so recipients that always fail do not delay others.
-const SENDERS: usize = 8;
 /// Maximum time of one attempt.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time before the second attempt. It doubles with each further attempt.
@@ -24,10 +22,19 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum time between two attempts, unless the server asks for a longer one.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// The queue of a channel has NOTICE_QUEUE notices, so this notice is not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{NOTICE_QUEUE} notices wait to be sent")]
-pub struct QueueFull;
+/// Maximum numbers of notices of a queue that are sent at the same time. A notice that waits for its next attempt does
+/// not count, so recipients that always fail do not delay others.
+#[derive(Clone, Copy)]
+pub(super) struct Capacity {
+    senders: usize,
+    /// Maximum number of senders that make a further attempt, so that first attempts always have some.
+    retries: usize,
+}
+
+/// Capacity for codes, for which a user waits.
+pub(super) const CODES: Capacity = Capacity { senders: 8, retries: 2 };
+/// Capacity for the notices of changes, for which nobody waits.
+pub(super) const CHANGES: Capacity = Capacity { senders: 2, retries: 1 };
 
 /// Sends notices by one kind of server.
 pub(super) trait Outlet: Send + Sync + 'static {
@@ -56,44 +63,45 @@ pub(super) enum Retry {
     After(Duration),
 }
 
-/// The notices of one channel that wait to be sent.
+/// Notices of one channel that wait to be sent.
 pub(super) struct Queue<O> {
-    places: Arc<Semaphore>,
+    places: Places,
     senders: Arc<Senders<O>>,
-    running: TaskTracker,
+}
+
+/// The parts that the queues of a channel share.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) channel: NoticeChannel,
+    pub(super) metrics: NoticeMetrics,
+    pub(super) random: Random,
+    /// Cancelled at shutdown: each notice then has one last attempt.
+    pub(super) closing: CancellationToken,
+    pub(super) running: TaskTracker,
 }
 
 struct Senders<O> {
-    outlet: O,
-    free: Semaphore,
-    random: Random,
-    metrics: NoticeMetrics,
-    channel: NoticeChannel,
-    /// Cancelled at shutdown: each notice then has one last attempt.
-    closing: CancellationToken,
+    outlet: Arc<O>,
+    free: Pool<ClientNetwork>,
+    retries: Pool<ClientNetwork>,
+    lanes: Lanes,
+    context: Context,
 }
 
 impl<O: Outlet> Queue<O> {
-    pub(super) fn new(
-        outlet: O,
-        channel: NoticeChannel,
-        metrics: NoticeMetrics,
-        random: Random,
-        closing: CancellationToken,
-        running: TaskTracker,
-    ) -> Self {
-        let free = Semaphore::new(SENDERS);
-        let senders = Arc::new(Senders { outlet, free, random, metrics, channel, closing });
-        Self { places: Arc::new(Semaphore::new(NOTICE_QUEUE)), senders, running }
+    pub(super) fn new(outlet: Arc<O>, capacity: Capacity, context: Context) -> Self {
+        let (free, retries) = (pool(capacity.senders), pool(capacity.retries));
+        let senders = Senders { outlet, free, retries, lanes: Lanes::default(), context };
+        Self { places: Places::default(), senders: Arc::new(senders) }
     }
 
     /// Queues the notice and returns at once.
     pub(super) fn send(&self, outgoing: Outgoing) -> Result<(), QueueFull> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| QueueFull)?;
-        let senders = self.senders.clone();
-        let queued = senders.metrics.queued(senders.channel);
+        let place = self.places.take(outgoing.network)?;
+        let (senders, context) = (Arc::clone(&self.senders), &self.senders.context);
+        let queued = context.metrics.queued(context.channel);
         let deadline = Instant::now() + outgoing.notice.deadline();
-        self.running.spawn(async move {
+        context.running.spawn(async move {
             senders.deliver(&outgoing, deadline).await;
             drop((place, queued));
         });
@@ -103,6 +111,7 @@ impl<O: Outlet> Queue<O> {
 
 impl<O: Outlet> Senders<O> {
     async fn deliver(&self, outgoing: &Outgoing, deadline: Instant) {
+        let Context { metrics, channel, .. } = &self.context;
         let (recipient, purpose) = (outgoing.recipient.masked(), outgoing.notice.purpose());
         let sent = match self.outlet.prepare(outgoing) {
             Ok(prepared) => self.send_before(deadline, outgoing, &prepared).await,
@@ -110,11 +119,11 @@ impl<O: Outlet> Senders<O> {
         };
         match sent {
             Ok(attempts) => {
-                self.metrics.sent(self.channel);
+                metrics.sent(*channel);
                 debug!(%recipient, purpose, attempts, "sent a notice");
             }
             Err(reason) => {
-                self.metrics.failed(self.channel);
+                metrics.failed(*channel);
                 warn!(%recipient, purpose, reason = outgoing.redact(&reason), "a notice was not sent");
             }
         }
@@ -122,33 +131,60 @@ impl<O: Outlet> Senders<O> {
 
     /// Tries to send the notice until it succeeds. Returns the number of attempts, or why the last one failed.
     async fn send_before(&self, deadline: Instant, outgoing: &Outgoing, notice: &O::Prepared) -> Result<u32, String> {
+        let Context { random, closing, .. } = &self.context;
+        let lane = self.lanes.enter(outgoing.recipient.group());
         let mut attempts = 0;
         loop {
-            let failure = match self.attempt(deadline, notice).await {
+            let attempt = self.attempt(deadline, &lane, outgoing.network, attempts > 0, notice);
+            let failure = match attempt.await {
                 Ok(()) => return Ok(attempts + 1),
                 Err(failure) => failure,
             };
             attempts += 1;
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let wait = self.random.jittered(backoff(attempts));
+            let wait = random.jittered(backoff(attempts));
             let Some(wait) = wait_before_retry(failure.retry, wait, remaining) else { return Err(failure.reason) };
-            if self.closing.is_cancelled() {
+            if closing.is_cancelled() {
                 return Err(failure.reason);
             }
             let (recipient, reason) = (outgoing.recipient.masked(), outgoing.redact(&failure.reason));
             warn!(%recipient, attempts, reason, after = ?wait, "a notice could not be sent; trying again");
-            self.closing.run_until_cancelled(sleep(wait)).await;
+            closing.run_until_cancelled(sleep(wait)).await;
         }
     }
 
-    async fn attempt(&self, deadline: Instant, notice: &O::Prepared) -> Result<(), Failure> {
+    async fn attempt(
+        &self,
+        deadline: Instant,
+        lane: &Lane,
+        network: Option<ClientNetwork>,
+        is_retry: bool,
+        notice: &O::Prepared,
+    ) -> Result<(), Failure> {
         let late = |reason: &str| Failure { reason: reason.to_owned(), retry: Retry::AfterBackoff };
-        let Ok(Ok(_sender)) = timeout_at(deadline, self.free.acquire()).await else {
+        let Ok(_permits) = timeout_at(deadline, self.permits(lane, network, is_retry)).await else {
             return Err(late("all senders were busy until the deadline"));
         };
         let limit = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
         let answered = timeout_at(limit, self.outlet.attempt(notice)).await;
         answered.unwrap_or_else(|_| Err(late("the server did not answer in time")))
+    }
+
+    /// Waits for the permits of an attempt, which must be kept until it ends. The sender comes last, so that no sender
+    /// is idle while its notice waits for another permit. At shutdown each notice has one last attempt, so further
+    /// attempts are not limited then.
+    async fn permits(
+        &self,
+        lane: &Lane,
+        network: Option<ClientNetwork>,
+        is_retry: bool,
+    ) -> [Option<Permit<ClientNetwork>>; 3] {
+        let mut retry = None;
+        if is_retry {
+            retry = self.context.closing.run_until_cancelled(self.retries.turn(network)).await;
+        }
+        let lane = lane.turn(network).await;
+        [retry, Some(lane), Some(self.free.turn(network).await)]
     }
 }
 
@@ -174,6 +210,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::config::NOTICE_QUEUE;
     use crate::metrics::Metrics;
     use crate::notices::language::Language;
     use crate::notices::notice::{CodeUse, Notice, Recipient};
@@ -185,7 +222,7 @@ mod tests {
         results: Mutex<Vec<Result<(), Failure>>>,
     }
 
-    impl Outlet for Arc<Planned> {
+    impl Outlet for Planned {
         type Prepared = ();
 
         fn prepare(&self, _: &Outgoing) -> Result<(), String> {
@@ -202,7 +239,7 @@ mod tests {
     }
 
     struct Sending {
-        queue: Queue<Arc<Planned>>,
+        queue: Queue<Planned>,
         planned: Arc<Planned>,
         metrics: Metrics,
         closing: CancellationToken,
@@ -213,21 +250,30 @@ mod tests {
             results.reverse();
             let planned = Arc::new(Planned { results: Mutex::new(results) });
             let (metrics, closing) = (Metrics::default(), CancellationToken::new());
-            let (notices, random) = (metrics.notices(), Random::system());
-            let running = TaskTracker::new();
-            let queue = Queue::new(planned.clone(), NoticeChannel::Sms, notices, random, closing.clone(), running);
+            let context = Context {
+                channel: NoticeChannel::Sms,
+                metrics: metrics.notices(),
+                random: Random::system(),
+                closing: closing.clone(),
+                running: TaskTracker::new(),
+            };
+            let queue = Queue::new(planned.clone(), CODES, context);
             Self { queue, planned, metrics, closing }
         }
 
         fn send(&self) -> Result<(), QueueFull> {
+            self.send_to(Recipient::Phone("+491701234567".into()))
+        }
+
+        fn send_to(&self, recipient: Recipient) -> Result<(), QueueFull> {
             let notice = Notice::Code { code: "482913".into(), usage: CodeUse::Login, minutes: 10 };
-            let recipient = Recipient::Phone("+491701234567".into());
-            self.queue.send(Outgoing { recipient, notice, language: Language::default() })
+            self.queue.send(Outgoing { recipient, notice, language: Language::default(), network: None })
         }
 
         async fn ended(&self) {
-            self.queue.running.close();
-            tokio::time::timeout(SECOND * 10, self.queue.running.wait()).await.unwrap();
+            let running = &self.queue.senders.context.running;
+            running.close();
+            tokio::time::timeout(SECOND * 10, running.wait()).await.unwrap();
         }
 
         fn assert_metric(&self, series: &str) {
@@ -283,7 +329,36 @@ mod tests {
         for _ in 0..NOTICE_QUEUE {
             sending.send().unwrap();
         }
-        assert_eq!(sending.send(), Err(QueueFull));
+        assert_eq!(sending.send(), Err(QueueFull::All));
+    }
+
+    /// Two senders are busy with further attempts that never end. First attempts still have six.
+    #[tokio::test]
+    async fn further_attempts_do_not_take_all_senders() {
+        let sending = Sending::new((0..10).map(|_| Err(failure(Retry::AfterBackoff))).collect());
+        let recipients = (0..10).map(|place| Recipient::Email(format!("ada@{place}.example.org")));
+        for recipient in recipients {
+            sending.send_to(recipient).unwrap();
+        }
+        let senders = &sending.queue.senders;
+        let running = async |count: usize| {
+            tokio::time::timeout(SECOND * 10, async {
+                while senders.free.load().0 != count {
+                    sleep(SECOND / 100).await;
+                }
+            })
+            .await
+            .unwrap();
+        };
+        running(2).await;
+        assert_eq!(senders.retries.load().0, 2);
+        // After a longer backoff than all others have had.
+        sleep(SECOND * 2).await;
+        assert_eq!((senders.free.load().0, senders.retries.load()), (2, (2, 8)));
+        for place in 0..6 {
+            sending.send_to(Recipient::Email(format!("bob@{place}.example.net"))).unwrap();
+        }
+        running(8).await;
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Composer {
 mod tests {
     use super::*;
     use crate::notices::language::Language;
-    use crate::notices::notice::{CodeUse, Notice};
+    use crate::notices::notice::{CodeUse, ContactKind, Notice};
 
     fn composer(from: &str, app_name: &str) -> Composer {
         let from = from.parse().unwrap();
@@ -119,7 +119,8 @@ mod tests {
     }
 
     fn outgoing(to: &str, notice: Notice) -> Outgoing {
-        Outgoing { recipient: Recipient::Email(to.into()), notice, language: Language::negotiate(Some("de")) }
+        let (recipient, language) = (Recipient::Email(to.into()), Language::negotiate(Some("de")));
+        Outgoing { recipient, notice, language, network: None }
     }
 
     fn code() -> Notice {
@@ -159,7 +160,11 @@ mod tests {
     fn a_value_cannot_add_a_header_or_a_recipient() {
         let hostile = "ada\r\nBcc: eve@example.org\r\n\r\nbody";
         let composer = composer("no-reply@example.org", hostile);
-        let notice = Notice::ContactPointChanged { username: hostile.into(), now: Some(hostile.into()) };
+        let notice = Notice::ContactPointChanged {
+            username: hostile.into(),
+            kind: ContactKind::Phone,
+            now: Some(hostile.into()),
+        };
         let message = composer.compose(&outgoing("ada@example.com", notice)).unwrap();
         let headers = headers(&message);
         assert!(!headers.iter().any(|line| line.starts_with("Bcc")), "{headers:#?}");

@@ -5,6 +5,7 @@ mod delivery;
 mod language;
 mod mail;
 mod notice;
+mod places;
 mod signature;
 mod sms;
 mod template_files;
@@ -22,11 +23,11 @@ use crate::clock::Clock;
 use crate::config::NoticeSettings;
 use crate::metrics::{NoticeChannel, NoticeMetrics};
 use crate::random::Random;
-pub use delivery::QueueFull;
-use delivery::{Outlet, Queue};
+use delivery::{Context, Outlet, Queue};
 pub use language::Language;
 use mail::Mailer;
-pub use notice::{CodeUse, Notice, Outgoing, Recipient};
+pub use notice::{CodeUse, ContactKind, Notice, Outgoing, Recipient};
+pub use places::QueueFull;
 use sms::SmsHook;
 use templates::Templates;
 
@@ -46,7 +47,11 @@ struct Inner {
 
 /// The way of the notices to e-mail addresses, or to phone numbers.
 enum Route<O> {
-    Queue(Queue<O>),
+    /// Codes have a queue of their own, so that other notices do not delay them.
+    Queues {
+        codes: Queue<O>,
+        changes: Queue<O>,
+    },
     Log,
     Nowhere,
 }
@@ -57,7 +62,7 @@ pub enum Channel {
     Sent,
     /// Notices are only printed in the log, because neither SMTP_URL nor SMS_HOOK_URL is set.
     Logged,
-    /// Notices are dropped, because only the setting of the other channel is set.
+    /// Notices are dropped, because the setting of the channel is not set and codes must not be printed in the log.
     Unavailable,
 }
 
@@ -78,9 +83,11 @@ pub enum OpenError {
 
 impl Notifier {
     /// Reads the templates and prepares the connections. Connects to no server, so that the server of SMTP_URL or
-    /// SMS_HOOK_URL may start later. When `stop` is cancelled, each waiting notice has one last attempt.
+    /// SMS_HOOK_URL may start later. `logs` says whether notices may be printed in the log if neither is set. When
+    /// `stop` is cancelled, each waiting notice has one last attempt.
     pub fn open(
         settings: &NoticeSettings,
+        logs: bool,
         clock: Clock,
         random: &Random,
         metrics: &NoticeMetrics,
@@ -89,35 +96,32 @@ impl Notifier {
         let templates = Templates::open(settings.notice_templates.as_deref(), &settings.app_name);
         let templates = Arc::new(templates.map_err(|error| OpenError::Templates(error.to_string()))?);
         let (running, closing) = (TaskTracker::new(), stop.child_token());
-        let neither = settings.smtp_url.is_none() && settings.sms_hook_url.is_none();
+        let context = |channel| Context {
+            channel,
+            metrics: metrics.clone(),
+            random: random.clone(),
+            closing: closing.clone(),
+            running: running.clone(),
+        };
+        let is_logged = logs && settings.smtp_url.is_none() && settings.sms_hook_url.is_none();
         let email = match &settings.smtp_url {
             Some(url) => {
                 let from = settings.smtp_from.clone().ok_or(OpenError::NoSender)?;
                 let mailer = Mailer::new(url, from, templates.clone(), clock, random.clone());
-                let mailer = mailer.map_err(|error| OpenError::Smtp(error.to_string()))?;
-                let (metrics, random) = (metrics.clone(), random.clone());
-                Route::Queue(Queue::new(
-                    mailer,
-                    NoticeChannel::Email,
-                    metrics,
-                    random,
-                    closing.clone(),
-                    running.clone(),
-                ))
+                Route::queues(
+                    mailer.map_err(|error| OpenError::Smtp(error.to_string()))?,
+                    context(NoticeChannel::Email),
+                )
             }
-            None if neither => Route::Log,
-            None => Route::Nowhere,
+            None => Route::without_server(is_logged),
         };
         let phone = match &settings.sms_hook_url {
             Some(url) => {
                 let secret = settings.sms_hook_secret.clone().ok_or(OpenError::NoSecret)?;
-                let hook =
-                    SmsHook::new(url.clone(), secret, templates, clock, random.clone()).map_err(OpenError::Hook)?;
-                let (metrics, random) = (metrics.clone(), random.clone());
-                Route::Queue(Queue::new(hook, NoticeChannel::Sms, metrics, random, closing.clone(), running.clone()))
+                let hook = SmsHook::new(url.clone(), secret, templates, clock, random.clone());
+                Route::queues(hook.map_err(OpenError::Hook)?, context(NoticeChannel::Sms))
             }
-            None if neither => Route::Log,
-            None => Route::Nowhere,
+            None => Route::without_server(is_logged),
         };
         Ok(Self(Arc::new(Inner { email, phone, running, closing })))
     }
@@ -153,9 +157,19 @@ impl Notifier {
 }
 
 impl<O: Outlet> Route<O> {
+    fn queues(outlet: O, context: Context) -> Self {
+        let outlet = Arc::new(outlet);
+        let codes = Queue::new(Arc::clone(&outlet), delivery::CODES, context.clone());
+        Self::Queues { codes, changes: Queue::new(outlet, delivery::CHANGES, context) }
+    }
+
+    fn without_server(is_logged: bool) -> Self {
+        if is_logged { Self::Log } else { Self::Nowhere }
+    }
+
     fn channel(&self) -> Channel {
         match self {
-            Self::Queue(_) => Channel::Sent,
+            Self::Queues { .. } => Channel::Sent,
             Self::Log => Channel::Logged,
             Self::Nowhere => Channel::Unavailable,
         }
@@ -163,7 +177,8 @@ impl<O: Outlet> Route<O> {
 
     fn send(&self, outgoing: Outgoing) -> Result<(), QueueFull> {
         match self {
-            Self::Queue(queue) => return queue.send(outgoing),
+            Self::Queues { codes, .. } if outgoing.notice.code().is_some() => return codes.send(outgoing),
+            Self::Queues { changes, .. } => return changes.send(outgoing),
             Self::Log => log(&outgoing),
             Self::Nowhere => {
                 let (recipient, purpose) = (outgoing.recipient.masked(), outgoing.notice.purpose());
@@ -179,8 +194,11 @@ fn log(outgoing: &Outgoing) {
     let (recipient, purpose) = (outgoing.recipient.address(), outgoing.notice.purpose());
     match &outgoing.notice {
         Notice::Code { code, minutes, .. } => info!(recipient, code, purpose, minutes, "a verification code"),
-        Notice::ContactPointChanged { username, now } => info!(recipient, purpose, username, now, "a notice"),
-        Notice::PasswordReset { username } => info!(recipient, purpose, username, "a notice"),
+        Notice::ContactPointAdded { username, now, .. } => info!(recipient, purpose, username, now, "a notice"),
+        Notice::ContactPointChanged { username, now, .. } => info!(recipient, purpose, username, now, "a notice"),
+        Notice::PasswordChanged { username, .. } | Notice::PasswordReset { username } => {
+            info!(recipient, purpose, username, "a notice");
+        }
     }
 }
 
@@ -189,7 +207,7 @@ mod tests {
     use lettre::message::Mailbox;
 
     use super::*;
-    use crate::config::HookSecret;
+    use crate::config::{HookSecret, SmsCountries};
     use crate::metrics::Metrics;
 
     fn settings() -> NoticeSettings {
@@ -198,6 +216,8 @@ mod tests {
             smtp_from: None,
             sms_hook_url: None,
             sms_hook_secret: None,
+            sms_countries: SmsCountries::All,
+            log_codes: false,
             notice_templates: None,
             app_name: "Parlance".into(),
         }
@@ -217,8 +237,12 @@ mod tests {
     }
 
     fn open(settings: &NoticeSettings) -> Result<Notifier, OpenError> {
+        open_and_log(settings, true)
+    }
+
+    fn open_and_log(settings: &NoticeSettings, logs: bool) -> Result<Notifier, OpenError> {
         let metrics = Metrics::default().notices();
-        Notifier::open(settings, Clock::system(), &Random::system(), &metrics, &CancellationToken::new())
+        Notifier::open(settings, logs, Clock::system(), &Random::system(), &metrics, &CancellationToken::new())
     }
 
     #[tokio::test]
@@ -231,6 +255,8 @@ mod tests {
         assert_eq!(channels(with_smtp(settings())), (Channel::Sent, Channel::Unavailable));
         assert_eq!(channels(with_hook(settings())), (Channel::Unavailable, Channel::Sent));
         assert_eq!(channels(with_hook(with_smtp(settings()))), (Channel::Sent, Channel::Sent));
+        let notifier = open_and_log(&settings(), false).unwrap();
+        assert_eq!((notifier.email(), notifier.phone()), (Channel::Unavailable, Channel::Unavailable));
     }
 
     #[tokio::test]
@@ -249,7 +275,7 @@ mod tests {
         let notifier = open(&with_hook(with_smtp(settings()))).unwrap();
         for recipient in [Recipient::Email("ada@example.com".into()), Recipient::Phone("+491701234567".into())] {
             let notice = Notice::PasswordReset { username: "ada".into() };
-            notifier.send(Outgoing { recipient, notice, language: Language::default() }).unwrap();
+            notifier.send(Outgoing { recipient, notice, language: Language::default(), network: None }).unwrap();
         }
         assert_eq!(notifier.0.running.len(), 2);
         notifier.close().await;

@@ -150,7 +150,8 @@ mod tests {
 
     fn body(notice: Notice) -> serde_json::Value {
         let recipient = Recipient::Phone("+491701234567".into());
-        let outgoing = Outgoing { recipient, notice, language: Language::negotiate(Some("de-AT, en;q=0.5")) };
+        let language = Language::negotiate(Some("de-AT, en;q=0.5"));
+        let outgoing = Outgoing { recipient, notice, language, network: None };
         serde_json::from_str(&hook().prepare(&outgoing).unwrap().body).unwrap()
     }
 

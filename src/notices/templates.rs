@@ -7,13 +7,15 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error as RenderError, Template, UndefinedBehavior, Value, context};
 
 use super::language::{DEFAULT, with_parents};
-use super::notice::{CodeUse, Notice, Outgoing, Recipient};
+use super::notice::{CodeUse, ContactKind, Notice, Outgoing};
 use super::template_files::{HTML, LAYOUT, SMS, SUBJECT, TEXT, TemplateError, file_names, read_all};
 
 /// The variables of each notice, in addition to `COMMON`. The keys are the beginnings of the names of templates.
-const VARIABLES: [(&str, &[&str]); 3] = [
+const VARIABLES: [(&str, &[&str]); 5] = [
     ("code", &["code", "purpose", "minutes"]),
+    ("contact_point_added", &["username", "kind", "now"]),
     ("contact_point_changed", &["username", "kind", "now"]),
+    ("password_changed", &["username", "first"]),
     ("password_reset", &["username"]),
 ];
 /// Variables of all templates.
@@ -66,16 +68,16 @@ impl Templates {
 
     /// Writes the e-mail of a notice in the best language for it.
     pub(super) fn mail(&self, outgoing: &Outgoing) -> Result<MailText, RenderError> {
-        self.mail_in(outgoing.language.choose(&self.languages), &outgoing.notice, &outgoing.recipient)
+        self.mail_in(outgoing.language.choose(&self.languages), &outgoing.notice)
     }
 
     /// Writes the SMS of a notice in the best language for it.
     pub(super) fn sms(&self, outgoing: &Outgoing) -> Result<SmsText, RenderError> {
-        self.sms_in(outgoing.language.choose(&self.languages), &outgoing.notice, &outgoing.recipient)
+        self.sms_in(outgoing.language.choose(&self.languages), &outgoing.notice)
     }
 
-    fn mail_in(&self, language: &str, notice: &Notice, recipient: &Recipient) -> Result<MailText, RenderError> {
-        let values = self.values(language, notice, recipient);
+    fn mail_in(&self, language: &str, notice: &Notice) -> Result<MailText, RenderError> {
+        let values = self.values(language, notice);
         let render = |part| self.template(language, notice.template(), part)?.render(&values);
         Ok(MailText {
             subject: one_line(&render(SUBJECT)?),
@@ -85,8 +87,8 @@ impl Templates {
         })
     }
 
-    fn sms_in(&self, language: &str, notice: &Notice, recipient: &Recipient) -> Result<SmsText, RenderError> {
-        let values = self.values(language, notice, recipient);
+    fn sms_in(&self, language: &str, notice: &Notice) -> Result<SmsText, RenderError> {
+        let values = self.values(language, notice);
         let text = self.template(language, notice.template(), SMS)?.render(&values)?;
         Ok(SmsText { text: text.trim().to_owned(), language: language.to_owned() })
     }
@@ -102,18 +104,21 @@ impl Templates {
     }
 
     /// Returns the variables of a notice. Their values have no control characters, so that they cannot add lines.
-    fn values(&self, language: &str, notice: &Notice, recipient: &Recipient) -> Value {
+    fn values(&self, language: &str, notice: &Notice) -> Value {
         let common = context! { app_name => &self.app_name, language };
-        let kind = match recipient {
-            Recipient::Email(_) => "email",
-            Recipient::Phone(_) => "phone",
-        };
         match notice {
             Notice::Code { code, usage, minutes } => {
                 context! { code => one_line(code), purpose => usage.as_str(), minutes => *minutes, ..common }
             }
-            Notice::ContactPointChanged { username, now } => {
-                context! { username => one_line(username), kind, now => now.as_deref().map(one_line), ..common }
+            Notice::ContactPointAdded { username, kind, now } => {
+                context! { username => one_line(username), kind => kind.as_str(), now => one_line(now), ..common }
+            }
+            Notice::ContactPointChanged { username, kind, now } => {
+                let now = now.as_deref().map(one_line);
+                context! { username => one_line(username), kind => kind.as_str(), now, ..common }
+            }
+            Notice::PasswordChanged { username, is_first } => {
+                context! { username => one_line(username), first => *is_first, ..common }
             }
             Notice::PasswordReset { username } => context! { username => one_line(username), ..common },
         }
@@ -134,8 +139,8 @@ impl Templates {
                     return Err(TemplateError::in_file(&format!("{tag}/{name}"), reason));
                 }
             }
-            for (notice, recipient) in samples() {
-                self.check_sample(tag, &notice, &recipient)?;
+            for notice in samples() {
+                self.check_sample(tag, &notice)?;
             }
         }
         Ok(())
@@ -157,10 +162,10 @@ impl Templates {
         Err(TemplateError::in_line(name, line, &reason))
     }
 
-    fn check_sample(&self, language: &str, notice: &Notice, recipient: &Recipient) -> Result<(), TemplateError> {
+    fn check_sample(&self, language: &str, notice: &Notice) -> Result<(), TemplateError> {
         let file = |part: &str| format!("{language}/{}.{part}", notice.template());
-        let mail = self.mail_in(language, notice, recipient).map_err(|error| wrong(&file(TEXT), &error))?;
-        let sms = self.sms_in(language, notice, recipient).map_err(|error| wrong(&file(SMS), &error))?;
+        let mail = self.mail_in(language, notice).map_err(|error| wrong(&file(TEXT), &error))?;
+        let sms = self.sms_in(language, notice).map_err(|error| wrong(&file(SMS), &error))?;
         let texts = [(SUBJECT, &mail.subject), (TEXT, &mail.text), (HTML, &mail.html), (SMS, &sms.text)];
         for (part, text) in texts {
             if text.trim().is_empty() {
@@ -186,14 +191,17 @@ fn wrong(file: &str, error: &RenderError) -> TemplateError {
 }
 
 /// Returns notices with values that reach as many branches of a template as possible.
-fn samples() -> Vec<(Notice, Recipient)> {
-    let recipients = [Recipient::Email("ada@example.com".into()), Recipient::Phone("+491701234567".into())];
-    let codes = CodeUse::ALL.map(|usage| Notice::Code { code: SAMPLE_CODE.into(), usage, minutes: 10 });
-    let changes = [None, Some("a…@example.org".to_owned())]
-        .map(|now| Notice::ContactPointChanged { username: "ada".into(), now });
-    let reset = Notice::PasswordReset { username: "ada".into() };
-    let notices: Vec<_> = codes.into_iter().chain(changes).chain([reset]).collect();
-    recipients.iter().flat_map(|to| notices.iter().map(move |notice| (notice.clone(), to.clone()))).collect()
+fn samples() -> Vec<Notice> {
+    let username = || "ada".to_owned();
+    let mut samples = CodeUse::ALL.map(|usage| Notice::Code { code: SAMPLE_CODE.into(), usage, minutes: 10 }).to_vec();
+    for (kind, now) in [(ContactKind::Email, "a…@example.org"), (ContactKind::Phone, "•••• 5678")] {
+        samples.push(Notice::ContactPointAdded { username: username(), kind, now: now.into() });
+        samples.push(Notice::ContactPointChanged { username: username(), kind, now: Some(now.into()) });
+        samples.push(Notice::ContactPointChanged { username: username(), kind, now: None });
+    }
+    samples.extend([false, true].map(|is_first| Notice::PasswordChanged { username: username(), is_first }));
+    samples.push(Notice::PasswordReset { username: username() });
+    samples
 }
 
 /// Replaces each run of white space and control characters with one space.
@@ -208,6 +216,7 @@ mod tests {
     use std::fs;
 
     use super::super::language::Language;
+    use super::super::notice::Recipient;
     use super::*;
 
     const LANGUAGES: [&str; 5] = ["de", "en", "es", "fr", "pt"];
@@ -226,10 +235,6 @@ mod tests {
         [&mail.subject, &mail.text, &mail.html]
     }
 
-    fn to_email() -> Recipient {
-        Recipient::Email("ada@example.com".into())
-    }
-
     /// Opens templates of a directory with one changed file. Returns the error.
     fn refusal(file: &str, text: &str) -> String {
         let directory = tempfile::tempdir().unwrap();
@@ -243,8 +248,8 @@ mod tests {
     fn each_language_has_texts_of_its_own() {
         let templates = own();
         assert_eq!(templates.languages.values().collect::<Vec<_>>(), LANGUAGES);
-        for (notice, recipient) in samples() {
-            let mails = LANGUAGES.map(|language| templates.mail_in(language, &notice, &recipient).unwrap());
+        for notice in samples() {
+            let mails = LANGUAGES.map(|language| templates.mail_in(language, &notice).unwrap());
             for part in 0..3 {
                 let texts: BTreeSet<_> = mails.iter().map(|mail| parts(mail)[part]).collect();
                 assert_eq!(texts.len(), LANGUAGES.len(), "{texts:?}");
@@ -259,12 +264,12 @@ mod tests {
     fn the_first_line_of_a_text_has_the_code() {
         let templates = own();
         for (language, usage) in LANGUAGES.iter().flat_map(|language| CodeUse::ALL.map(|usage| (language, usage))) {
-            let mail = templates.mail_in(language, &code(usage, 10), &to_email()).unwrap();
+            let mail = templates.mail_in(language, &code(usage, 10)).unwrap();
             assert!(mail.text.starts_with(SAMPLE_CODE), "{}", mail.text);
             assert!(!mail.subject.contains(SAMPLE_CODE), "mail servers log subjects: {}", mail.subject);
             assert!(mail.text.lines().all(|line| !line.starts_with(' ')), "{}", mail.text);
         }
-        let english = |usage, minutes| templates.mail_in("en", &code(usage, minutes), &to_email()).unwrap().text;
+        let english = |usage, minutes| templates.mail_in("en", &code(usage, minutes)).unwrap().text;
         let texts = CodeUse::ALL.map(|usage| english(usage, 10));
         assert_eq!(texts.iter().collect::<BTreeSet<_>>().len(), texts.len(), "{texts:?}");
         assert!(english(CodeUse::Login, 1).contains("in 1 minute."));
@@ -272,22 +277,27 @@ mod tests {
     }
 
     #[test]
-    fn an_sms_with_a_code_has_one_segment() {
+    fn an_sms_with_a_code_has_one_segment_and_names_the_action() {
+        let templates = Templates::open(None, &"A".repeat(30)).unwrap();
         for language in LANGUAGES {
-            let sms = own().sms_in(language, &code(CodeUse::Login, 10), &to_email()).unwrap();
-            let gsm_7 = sms.text.chars().all(|c| c.is_ascii() || GSM_7.contains(c));
-            let characters = sms.text.chars().count();
-            assert!(characters <= if gsm_7 { 160 } else { 70 }, "{characters} characters: {}", sms.text);
-            assert!(sms.text.starts_with(SAMPLE_CODE) && !sms.text.contains('\n'), "{}", sms.text);
+            let texts = CodeUse::ALL.map(|usage| templates.sms_in(language, &code(usage, 10)).unwrap().text);
+            assert_eq!(texts.iter().collect::<BTreeSet<_>>().len(), texts.len(), "{texts:?}");
+            for text in texts {
+                let gsm_7 = text.chars().all(|c| c.is_ascii() || GSM_7.contains(c));
+                let characters = text.chars().count();
+                assert!(characters <= if gsm_7 { 160 } else { 70 }, "{characters} characters: {text}");
+                assert!(text.starts_with(SAMPLE_CODE) && !text.contains('\n'), "{text}");
+            }
         }
     }
 
     #[test]
     fn values_are_escaped_and_cannot_add_lines() {
         let username = "a<b>&\r\nBcc: eve@example.org".to_owned();
-        let notice = Notice::ContactPointChanged { username, now: Some("x\n<script>".into()) };
+        let now = Some("x\n<script>".into());
+        let notice = Notice::ContactPointChanged { username, kind: ContactKind::Email, now };
         let templates = Templates::open(None, "A & B").unwrap();
-        let mail = templates.mail_in("en", &notice, &to_email()).unwrap();
+        let mail = templates.mail_in("en", &notice).unwrap();
         assert!(mail.text.contains("a<b>& Bcc: eve@example.org is now x <script>"), "{}", mail.text);
         assert!(mail.html.contains("a&lt;b&gt;&amp; Bcc"), "{}", mail.html);
         assert!(!mail.html.contains("<script>") && mail.html.contains("A &amp; B"), "{}", mail.html);
@@ -301,9 +311,10 @@ mod tests {
         fs::write(directory.path().join("de-AT/code.sms.txt"), "Servus {{ code }}").unwrap();
         let templates = Templates::open(Some(directory.path()), "Parlance").unwrap();
         let outgoing = |header| Outgoing {
-            recipient: to_email(),
+            recipient: Recipient::Email("ada@example.com".into()),
             notice: code(CodeUse::Login, 10),
             language: Language::negotiate(Some(header)),
+            network: None,
         };
         let austrian = templates.sms(&outgoing("de-AT")).unwrap();
         assert_eq!((austrian.text.as_str(), austrian.language.as_str()), ("Servus 482913", "de-AT"));

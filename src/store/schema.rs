@@ -358,8 +358,10 @@ diesel::table! {
 diesel::table! {
     verification_codes (id) {
         id -> Bytea,
+        slot -> Bytea,
         code_hash -> Bytea,
         tries -> Int2,
+        open_tries -> Int2,
         user_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,

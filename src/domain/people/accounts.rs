@@ -1,13 +1,14 @@
 //! Accounts: registration, login, password and profile. The module `account_deletion` deletes accounts.
 
+use std::fmt;
 use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
-use super::contact_points::Former;
+use super::contact_points::Removal;
 use super::core::PeopleCore;
 use super::password_tries::Account;
-use super::passwords::{Comparison, NewPassword};
+use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::users::Users;
@@ -19,6 +20,7 @@ use crate::domain::viewer::Viewer;
 use crate::ids::{AttachmentId, UserId};
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
+use crate::notices::Notice;
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User, UserChanges};
@@ -35,7 +37,6 @@ pub struct Accounts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-#[derive(Debug)]
 pub struct Registration {
     pub username: String,
     pub password: String,
@@ -45,6 +46,13 @@ pub struct Registration {
     pub invite: Option<String>,
     /// Name that other users see. Defaults to the username.
     pub display_name: Option<String>,
+}
+
+impl fmt::Debug for Registration {
+    /// Omits the password and the other inputs, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Registration").finish_non_exhaustive()
+    }
 }
 
 /// Changes of a profile. None leaves a field unchanged, and `Some(None)` clears the field.
@@ -122,15 +130,16 @@ impl Accounts<'_> {
         client: &Client,
     ) -> Result<Option<SignedIn>> {
         let user = self.identified(identifiers).await?;
-        let account = user.as_ref().map_or(Account::Unknown(&identifiers[0]), Account::Known);
-        let comparison = self.core.check_password(account, password, client).await?;
-        let user = user.filter(|_| comparison.is_right()).ok_or(WRONG_CREDENTIALS)?;
-        let renewed = match &comparison {
-            Comparison::RightByOldHash { renewed } => Some(renewed.as_str()),
-            Comparison::Right | Comparison::Wrong => None,
-        };
-        let log = &self.core.base.log;
-        log.transaction(async |tx| self.open_session(tx, &user, renewed, device.clone()).await).await
+        let account = Account::Identified(&identifiers[0], user.as_ref());
+        let right = self.core.check_password(account, password, client).await?;
+        let (Some(user), Some(right)) = (user, right) else { return Err(WRONG_CREDENTIALS) };
+        let (log, renewed) = (&self.core.base.log, right.renewed.as_deref());
+        let opened = log.transaction(async |tx| self.open_session(tx, &user, renewed, device.clone()).await).await;
+        if matches!(opened, Ok(None)) {
+            self.core.undo_try(&right.counted).await;
+            return Ok(None);
+        }
+        self.core.settle(&right.counted, opened).await
     }
 
     /// Returns the user of the first identifier that has one. Queries all identifiers in any case, so that the duration
@@ -158,18 +167,32 @@ impl Accounts<'_> {
         let new = check.password("newPassword", &new);
         check.done()?;
         let user = Users { core: self.core }.get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        let is_right = match current {
-            Some(current) => self.core.check_password(Account::Known(&user), current, client).await?.is_right(),
-            None => user.password_hash.is_none(),
+        let is_guess = current.is_some();
+        let right = match current {
+            Some(current) => self.core.check_password(Account::Own(&user), current, client).await?,
+            None => None,
         };
-        if !is_right {
+        if right.is_none() && (user.password_hash.is_some() || is_guess) {
             return Err(wrong_password("currentPassword"));
         }
+        let changed = self.store_password(viewer, &user, new, client).await;
+        let changed = match &right {
+            Some(right) => self.core.settle(&right.counted, changed).await?,
+            None => changed?,
+        };
+        let is_first = user.password_hash.is_none();
+        let notice = Notice::PasswordChanged { username: changed.username.clone(), is_first };
+        self.core.tell_owner(&changed, &notice, client);
+        Ok(changed)
+    }
+
+    /// Checks the strength of the new password, and stores it.
+    async fn store_password(&self, viewer: Viewer, user: &User, new: String, client: &Client) -> Result<User> {
         let known_words = vec![user.username.clone(), user.display_name.clone()];
         let new_password = NewPassword { password: new, path: "newPassword", known_words };
         let hash = self.core.passwords.hash_new(new_password, client).await?;
         let log = &self.core.base.log;
-        log.transaction(async |tx| self.replace_password(tx, viewer, &user, &hash).await).await
+        log.transaction(async |tx| self.replace_password(tx, viewer, user, &hash).await).await
     }
 
     pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, client: &Client) -> Result<User> {
@@ -191,31 +214,31 @@ impl Accounts<'_> {
             avatars::prepare(&self.core.files, viewer, avatar, &client.gone).await?;
         }
         let log = &self.core.base.log;
-        let (user, removed) = log.transaction(async |tx| self.store_profile(tx, viewer, changes).await).await?;
-        for former in removed {
-            self.core.tell_former(&user, former, client);
+        let (user, removal) = log.transaction(async |tx| self.store_profile(tx, viewer, changes).await).await?;
+        if let Some(removal) = removal {
+            self.core.tell_of_removal(&user, &removal, client);
         }
         Ok(user)
     }
 
-    /// Stores the changes. Returns the updated user, and the verified e-mail address and phone number that were
-    /// removed.
+    /// Stores the changes. Returns the updated user, and the removal of a verified e-mail address or phone number if
+    /// there was one.
     async fn store_profile(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
         changes: UserChanges,
-    ) -> Result<(User, Vec<Former>)> {
+    ) -> Result<(User, Option<Removal>)> {
         if let Some(Some(avatar)) = changes.avatar_id {
             avatars::lock(tx, viewer, avatar).await?;
         }
-        let (changes, removed) = self.core.check_contact_points(tx, viewer, changes).await?;
+        let (changes, removal) = self.core.check_contact_points(tx, viewer, changes).await?;
         tx.record(Change::UserUpdated { user: viewer.user });
         let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(username_conflict)?;
         if let Some(Some(avatar)) = changes.avatar_id {
             avatars::show_square(tx, avatar).await?;
         }
-        Ok((updated, removed))
+        Ok((updated, removal))
     }
 
     /// Returns the number of running password jobs and the number of waiting password jobs on this node.

@@ -1,12 +1,14 @@
 //! Signing in by a code: without a password, or to set a new one.
 
+use std::fmt;
 use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::accounts::check_connected;
-use super::codes::{CONTACT_POINT, CodePurpose, RightCode, Slot, wrong_code};
-use super::contact_point::{ContactPoint, ContactPointInput, Kind};
+use super::code_checks::{CheckedCode, CodeFields, EnteredCode, RightCode};
+use super::code_slots::{CodePurpose, Slot};
+use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
 use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
@@ -33,30 +35,40 @@ const USERNAME_PREFIX: &str = "user_";
 const USERNAME_CHARACTERS: usize = 10;
 /// The alphabet of Base32 (RFC 4648) in lower case.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// Name of the input field with a code.
-const CODE: &str = "code";
 
 pub struct CodeLogins<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
 /// A login with a code, which makes a new account if none has the address or number.
-#[derive(Debug)]
 pub struct CodeLogin {
     pub contact_point: ContactPointInput,
-    pub code: String,
+    pub code: EnteredCode,
     /// Name of a new account. Defaults to its username.
     pub display_name: Option<String>,
     /// Code of a registration invite. A new account needs it with `REGISTRATION=invite`.
     pub invite: Option<String>,
 }
 
+impl fmt::Debug for CodeLogin {
+    /// Omits the code and the invite, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("CodeLogin").finish_non_exhaustive()
+    }
+}
+
 /// A new password for the account that has verified the address or number.
-#[derive(Debug)]
 pub struct PasswordReset {
     pub contact_point: ContactPointInput,
-    pub code: String,
+    pub code: EnteredCode,
     pub new_password: String,
+}
+
+impl fmt::Debug for PasswordReset {
+    /// Omits the password, so that it does not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PasswordReset").finish_non_exhaustive()
+    }
 }
 
 impl CodeLogins<'_> {
@@ -67,34 +79,30 @@ impl CodeLogins<'_> {
         check_connected(client)?;
         let mut check = Check::default();
         let contact_point = login.contact_point.checked(&mut check, CONTACT_POINT);
-        let code = check.code(CODE, &login.code);
+        let code = login.code.checked(&mut check, CodeFields::TOP);
         let display_name = login.display_name.map(|name| check.display_name(&name));
         let device = device.checked(&mut check);
         check.done()?;
         let right = self.check_code(CodePurpose::Login, &contact_point, &code, client).await?;
         let new = NewAccount { contact_point: &contact_point, display_name, invite: login.invite };
         let signed_in = self.sign_in(&new, &right, &device, client).await;
-        self.core.keep_code(&right, signed_in).await
+        self.core.settle_code(&right, signed_in).await
     }
 
-    /// Sets a new password, ends all sessions of the account and opens a new one.
+    /// Sets a new password, ends all sessions of the account and opens a new one. Deletes the live codes of the
+    /// account, because a thief might have requested some.
     pub async fn reset_password(&self, reset: PasswordReset, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();
         let contact_point = reset.contact_point.checked(&mut check, CONTACT_POINT);
-        let code = check.code(CODE, &reset.code);
+        let code = reset.code.checked(&mut check, CodeFields::TOP);
         let password = check.password("newPassword", &reset.new_password);
         let device = device.checked(&mut check);
         check.done()?;
         let right = self.check_code(CodePurpose::ResetPassword, &contact_point, &code, client).await?;
         let done = self.replace_password(&contact_point, password, &right, device, client).await;
-        let (signed_in, user) = self.core.keep_code(&right, done).await?;
-        for kind in Kind::ALL {
-            if let Some(address) = kind.verified(&user) {
-                let notice = Notice::PasswordReset { username: user.username.clone() };
-                self.core.tell_of_change(kind.recipient(address), notice, client);
-            }
-        }
+        let (signed_in, user) = self.core.settle_code(&right, done).await?;
+        self.core.tell_owner(&user, &Notice::PasswordReset { username: user.username.clone() }, client);
         Ok(signed_in)
     }
 
@@ -102,11 +110,11 @@ impl CodeLogins<'_> {
         &self,
         purpose: CodePurpose,
         contact_point: &ContactPoint,
-        code: &str,
+        code: &CheckedCode,
         client: &Client,
     ) -> Result<RightCode> {
         let slot = Slot { purpose, target: &contact_point.value, user: None };
-        self.core.check_code(Subject::ContactPoint(slot.target), &[slot], code, CODE, client).await
+        self.core.check_code(Subject::ContactPoint(slot.target), &[slot], code, client).await
     }
 
     async fn sign_in(
@@ -143,7 +151,8 @@ impl CodeLogins<'_> {
     }
 
     /// Uses up the code and opens a session, of a new account if no account has the address or number. Returns CONFLICT
-    /// if a concurrent request has made or deleted the account meanwhile.
+    /// if a concurrent request has made or deleted the account meanwhile. An existing user is locked before the code is
+    /// used up, in the same order as by a reset of the password, which deletes the codes of the user.
     async fn open(
         &self,
         tx: &mut Transaction<'_>,
@@ -152,9 +161,10 @@ impl CodeLogins<'_> {
         admission: Option<&Admission>,
         device: Device,
     ) -> Result<SignedIn> {
-        right.use_up(tx).await?;
         let sessions = Sessions { core: self.core };
-        if let Some(user) = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await? {
+        let existing = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await?;
+        right.use_up(tx).await?;
+        if let Some(user) = existing {
             return sessions.open(tx, user.id, device).await;
         }
         admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
@@ -200,7 +210,7 @@ impl CodeLogins<'_> {
         client: &Client,
     ) -> Result<(SignedIn, User)> {
         let found = users::by_verified(&mut *self.core.base.connection().await?, &contact_point.forms).await?;
-        let user = found.ok_or_else(|| wrong_code(CODE))?;
+        let user = found.ok_or_else(|| right.wrong())?;
         let known_words = vec![user.username.clone(), user.display_name.clone(), contact_point.value.clone()];
         let new_password = NewPassword { password, path: "newPassword", known_words };
         let hash = self.core.passwords.hash_new(new_password, client).await?;
@@ -209,8 +219,9 @@ impl CodeLogins<'_> {
             // The user is locked before the sessions are revoked, so that no concurrent login with the former password
             // opens a session afterwards.
             let locked = users::lock_row(tx.conn(), user.id).await?;
-            let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| wrong_code(CODE))?;
+            let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| right.wrong())?;
             right.use_up(tx).await?;
+            self.core.delete_codes(tx, &user).await?;
             users::set_password(tx.conn(), user.id, &hash).await?;
             let sessions = Sessions { core: self.core };
             sessions.revoke_sessions(tx, user.id, Revoke::All).await?;

@@ -1,12 +1,13 @@
 //! Confirmation of the identity. Changes with which a thief could take over an account need a session whose user has
 //! proved their identity in the last minutes: by signing in, by the password, or by a code.
 
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::accounts::check_connected;
-use super::codes::wrong_code;
+use super::code_checks::{CodeFields, EnteredCode};
 use super::contact_point::ContactPointInput;
 use super::core::PeopleCore;
 use super::password_tries::Account;
@@ -27,11 +28,20 @@ pub struct Confirmations<'a> {
 }
 
 /// Proof of the identity of the viewer.
-#[derive(Debug)]
 pub enum Proof {
     Password(String),
     /// A CONFIRM code and the e-mail address or phone number to which it was sent.
-    Code(ContactPointInput, String),
+    Code(ContactPointInput, EnteredCode),
+}
+
+impl fmt::Debug for Proof {
+    /// Omits the password and the code, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Password(_) => "Password",
+            Self::Code(..) => "Code",
+        })
+    }
 }
 
 impl Confirmations<'_> {
@@ -46,40 +56,40 @@ impl Confirmations<'_> {
     async fn confirm_by_password(&self, viewer: Viewer, password: String, client: &Client) -> Result<DateTime<Utc>> {
         check_connected(client)?;
         let user = users::by_id(&mut *self.core.base.connection().await?, viewer.user).await?.ok_or(ENDED)?;
-        if !self.core.check_password(Account::Known(&user), password, client).await?.is_right() {
+        let Some(right) = self.core.check_password(Account::Own(&user), password, client).await? else {
             let message = "This is not the password of the account. An account without a password needs a code.";
             return Err(Error::invalid("password", message));
-        }
+        };
         let log = &self.core.base.log;
-        log.transaction(async |tx| self.record(tx, viewer).await).await
+        let confirmed = log.transaction(async |tx| self.record(tx, viewer).await).await;
+        self.core.settle(&right.counted, confirmed).await
     }
 
     async fn confirm_by_code(
         &self,
         viewer: Viewer,
         contact_point: ContactPointInput,
-        code: &str,
+        code: &EnteredCode,
         client: &Client,
     ) -> Result<DateTime<Utc>> {
-        const PATH: &str = "code.code";
         let mut check = Check::default();
         let contact_point = contact_point.checked(&mut check, "code.contactPoint");
-        let code = check.code(PATH, code);
+        let code = code.checked(&mut check, CodeFields::NESTED);
         check.done()?;
         let targets = [contact_point.value.clone()];
-        let right = self.core.check_confirmation(viewer, &targets, &code, PATH, client).await?;
+        let right = self.core.check_confirmation(viewer, &targets, &code, client).await?;
         let log = &self.core.base.log;
         let confirmed = log.transaction(async |tx| {
             let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
             // The account may have another address or number since the code was sent.
             if !contact_point.is_verified_by(&user) {
-                return Err(wrong_code(PATH));
+                return Err(right.wrong());
             }
             right.use_up(tx).await?;
             self.record(tx, viewer).await
         });
         let confirmed = confirmed.await;
-        self.core.keep_code(&right, confirmed).await
+        self.core.settle_code(&right, confirmed).await
     }
 
     async fn record(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<DateTime<Utc>> {

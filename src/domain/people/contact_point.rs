@@ -1,12 +1,17 @@
 //! An e-mail address or a phone number, to which the server sends codes and other notices.
 
 use super::core::PeopleCore;
+use super::tries::name_key;
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
+use crate::domain::phone;
 use crate::domain::validate::{self, Check};
-use crate::notices::{Channel, Notice, Outgoing, QueueFull, Recipient};
+use crate::limiter::Rate;
+use crate::notices::{Channel, ContactKind, Notice, Outgoing, Recipient};
 use crate::store::people::users::User;
 
+/// Name of the input field with an e-mail address or a phone number.
+pub(super) const CONTACT_POINT: &str = "contactPoint";
 /// Number of digits at the end of a phone number that its masked form shows.
 const SHOWN_DIGITS: usize = 4;
 
@@ -78,6 +83,14 @@ impl Kind {
         }
     }
 
+    /// Returns the kind as notices name it.
+    pub(super) const fn in_notices(self) -> ContactKind {
+        match self {
+            Self::Email => ContactKind::Email,
+            Self::Phone => ContactKind::Phone,
+        }
+    }
+
     pub(super) fn recipient(self, address: &str) -> Recipient {
         match self {
             Self::Email => Recipient::Email(address.to_owned()),
@@ -102,28 +115,62 @@ pub(super) fn masked(kind: Kind, address: &str) -> String {
 }
 
 impl PeopleCore {
-    /// Returns BAD_USER_INPUT if the server cannot send to this kind of address. `path` is the input field.
-    pub(super) fn check_channel(&self, kind: Kind, path: &str) -> Result<()> {
-        let (channel, message) = match kind {
-            Kind::Email => (self.notices.email(), "This server sends no e-mails. Use a phone number."),
-            Kind::Phone => (self.notices.phone(), "This server sends no SMS. Use an e-mail address."),
+    /// Returns BAD_USER_INPUT if the server cannot send to this address or number. `path` is the input field.
+    pub(super) fn check_channel(&self, contact_point: &ContactPoint, path: &str) -> Result<()> {
+        let is_missing = |channel: Channel| channel == Channel::Unavailable;
+        let (email, phone) = (is_missing(self.notices.email()), is_missing(self.notices.phone()));
+        let message = match contact_point.kind {
+            _ if email && phone => "This server sends neither e-mails nor SMS.",
+            Kind::Email if email => "This server sends no e-mails. Use a phone number.",
+            Kind::Phone if phone => "This server sends no SMS. Use an e-mail address.",
+            Kind::Phone if !self.may_text(&contact_point.value) => {
+                "This server sends no SMS to this country or to this kind of number. Use another number."
+            }
+            _ => return Ok(()),
         };
-        match channel {
-            Channel::Unavailable => Err(Error::invalid(format!("{path}.{}", kind.field()), message)),
-            Channel::Sent | Channel::Logged => Ok(()),
+        Err(Error::invalid(format!("{path}.{}", contact_point.kind.field()), message))
+    }
+
+    /// Whether SMS may be sent to this number: its country is in SMS_COUNTRIES, and its owner earns nothing from them.
+    fn may_text(&self, number: &str) -> bool {
+        phone::country_code(number).is_some_and(|code| self.sms_countries.contains(code)) && !phone::is_costly(number)
+    }
+
+    /// Whether RATE_SMS has room for one more SMS with a code. The SMS of known owners have as much room again, so that
+    /// strangers who request codes for arbitrary numbers cannot lock them out.
+    pub(super) fn has_room_for_sms(&self, is_owner: bool) -> bool {
+        let has_room = |of: &str| self.base.limiter.check(Rate::Sms, name_key("sms", &[of]), 1).is_ok();
+        has_room("all") || is_owner && has_room("owners")
+    }
+
+    /// Queues a notice in the language of the client. A notice for which there is no place is dropped.
+    pub(super) fn tell(&self, recipient: Recipient, notice: Notice, client: &Client) {
+        let (language, network) = (client.language.clone(), client.network);
+        if let Err(full) = self.notices.send(Outgoing { recipient, notice, language, network }) {
+            tracing::warn!(%full, "a notice was dropped");
         }
     }
 
-    /// Queues a notice in the language of the client.
-    pub(super) fn tell(&self, recipient: Recipient, notice: Notice, client: &Client) -> Result<(), QueueFull> {
-        self.notices.send(Outgoing { recipient, notice, language: client.language.clone() })
+    /// Sends a notice of a change to all e-mail addresses and phone numbers that the user has verified. `user` is the
+    /// row before the change, so that the owner learns of a change by a thief.
+    pub(super) fn tell_owner(&self, user: &User, notice: &Notice, client: &Client) {
+        for kind in Kind::ALL {
+            let Some(address) = kind.verified(user) else { continue };
+            if kind == Kind::Email || self.has_room_for_sms_to(user, address) {
+                self.tell(kind.recipient(address), notice.clone(), client);
+            }
+        }
     }
 
-    /// Queues a notice after a change of the account. The change is already committed, so a full queue is only logged.
-    pub(super) fn tell_of_change(&self, recipient: Recipient, notice: Notice, client: &Client) {
-        if self.tell(recipient, notice, client).is_err() {
-            tracing::warn!("a notice of a change was dropped, because too many notices wait to be sent");
+    /// Whether an SMS about a change may be sent to this number of the user. Each SMS costs money, so a user can cause
+    /// as many of them as codes.
+    fn has_room_for_sms_to(&self, user: &User, number: &str) -> bool {
+        let key = name_key("sms about changes", &[&user.id.to_string()]);
+        let has_room = self.may_text(number) && self.base.limiter.check(Rate::CodesPerUser, key, 1).is_ok();
+        if !has_room {
+            tracing::warn!("an SMS about a change was not sent, because of SMS_COUNTRIES or RATE_CODES_PER_USER");
         }
+        has_room
     }
 }
 

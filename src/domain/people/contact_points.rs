@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
-use super::codes::{CONTACT_POINT, CodePurpose, RightCode, Slot};
-use super::contact_point::{ContactPoint, ContactPointInput, Kind, masked};
+use super::code_checks::{CodeFields, EnteredCode, RightCode};
+use super::code_slots::{CodePurpose, Slot};
+use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind, masked};
 use super::core::PeopleCore;
 use super::sessions::ENDED;
 use super::tries::Subject;
@@ -26,49 +27,50 @@ pub struct ContactPoints<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-/// A verified e-mail address or phone number that the account no longer has.
-#[derive(Debug)]
-pub(super) struct Former {
-    kind: Kind,
-    address: String,
+/// A removal of verified e-mail addresses and phone numbers from an account.
+pub(super) struct Removal {
+    /// The user before the removal.
+    before: User,
+    kinds: Vec<Kind>,
 }
 
 impl ContactPoints<'_> {
     /// Sets the viewer's e-mail address or phone number to the one to which the code was sent, and marks it as
     /// verified. Needs a confirmed identity, because the owner of the address can then reset the password. Sends a
-    /// notice of the change to the former address or number.
+    /// notice to the addresses and numbers that were verified before.
     pub async fn verify(
         &self,
         viewer: Viewer,
         contact_point: ContactPointInput,
-        code: &str,
+        code: &EnteredCode,
         client: &Client,
     ) -> Result<User> {
-        const PATH: &str = "code";
         let mut check = Check::default();
         let contact_point = contact_point.checked(&mut check, CONTACT_POINT);
-        let code = check.code(PATH, code);
+        let code = code.checked(&mut check, CodeFields::TOP);
         check.done()?;
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let slot = Slot { purpose: CodePurpose::Verify, target: &contact_point.value, user: Some(viewer.user) };
-        let right = self.core.check_code(Subject::User(viewer.user), &[slot], &code, PATH, client).await?;
+        let subject = Subject::Verification(viewer.user, &contact_point.value);
+        let right = self.core.check_code(subject, &[slot], &code, client).await?;
         let log = &self.core.base.log;
         let changed = log.transaction(async |tx| self.store(tx, viewer, &contact_point, &right).await).await;
-        let (user, former) = self.core.keep_code(&right, changed).await?;
-        if let Some(former) = former {
-            self.core.tell_former(&user, former, client);
+        let (user, before) = self.core.settle_code(&right, changed).await?;
+        if let Some(before) = before {
+            self.core.tell_of_addition(&user, &before, contact_point.kind, client);
         }
         Ok(user)
     }
 
-    /// Locks the user before the code is used up, in the same order as the deletion of an account.
+    /// Returns the updated user, and the user before the change. The latter is None if nothing has changed. Locks the
+    /// user before the code is used up, in the same order as the deletion of an account.
     async fn store(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
         contact_point: &ContactPoint,
         right: &RightCode,
-    ) -> Result<(User, Option<Former>)> {
+    ) -> Result<(User, Option<User>)> {
         let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
         right.use_up(tx).await?;
         if contact_point.is_verified_by(&user) {
@@ -90,23 +92,22 @@ impl ContactPoints<'_> {
             error => error.into(),
         })?;
         tx.record(Change::UserUpdated { user: viewer.user });
-        let former = kind.verified(&user).map(|address| Former { kind, address: address.to_owned() });
-        Ok((updated, former))
+        Ok((updated, Some(user)))
     }
 }
 
 impl PeopleCore {
     /// Checks the changes of e-mail address and phone number in a change of the profile, and locks the user. A verified
     /// one cannot be replaced, and its removal needs a confirmed identity. Returns the changes to store, and the
-    /// verified addresses and numbers that they remove.
+    /// removal of verified ones if there is one.
     pub(super) async fn check_contact_points(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
         mut changes: UserChanges,
-    ) -> Result<(UserChanges, Vec<Former>)> {
+    ) -> Result<(UserChanges, Option<Removal>)> {
         if changes.email.is_none() && changes.phone.is_none() {
-            return Ok((changes, Vec::new()));
+            return Ok((changes, None));
         }
         let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
         let (mut check, mut removed) = (Check::default(), Vec::new());
@@ -117,40 +118,51 @@ impl PeopleCore {
             };
             let (Some(new), Some(verified)) = (new, kind.verified(&user)) else { continue };
             match new {
-                None => removed.push(Former { kind, address: verified.to_owned() }),
+                None => removed.push(kind),
                 // An older server may have stored the number in another form, which stays.
                 Some(new) if validate::identifier(verified) == *new => verified.clone_into(new),
                 Some(_) => check.fail(kind.field(), REPLACES_VERIFIED),
             }
         }
         check.done()?;
-        if !removed.is_empty() {
-            check_still_signs_in(&user, &removed)?;
-            self.check_confirmed(tx, viewer).await?;
+        if removed.is_empty() {
+            return Ok((changes, None));
         }
-        Ok((changes, removed))
+        check_still_signs_in(&user, &removed)?;
+        self.check_confirmed(tx, viewer).await?;
+        Ok((changes, Some(Removal { before: user, kinds: removed })))
     }
 
-    /// Tells a former address or number which one the account has now.
-    pub(super) fn tell_former(&self, user: &User, former: Former, client: &Client) {
-        let Former { kind, address } = former;
-        let now = kind.verified(user).map(|now| masked(kind, now));
-        let notice = Notice::ContactPointChanged { username: user.username.clone(), now };
-        self.tell_of_change(kind.recipient(&address), notice, client);
+    /// Tells the owner that the account has a new verified address or number. `before` is the user before the change.
+    fn tell_of_addition(&self, user: &User, before: &User, kind: Kind, client: &Client) {
+        let Some(now) = kind.verified(user).map(|now| masked(kind, now)) else { return };
+        let (username, contact) = (user.username.clone(), kind.in_notices());
+        let notice = if kind.verified(before).is_some() {
+            Notice::ContactPointChanged { username, kind: contact, now: Some(now) }
+        } else {
+            Notice::ContactPointAdded { username, kind: contact, now }
+        };
+        self.tell_owner(before, &notice, client);
+    }
+
+    /// Tells the owner which verified addresses and numbers the account no longer has.
+    pub(super) fn tell_of_removal(&self, user: &User, removal: &Removal, client: &Client) {
+        for kind in &removal.kinds {
+            let (username, kind) = (user.username.clone(), kind.in_notices());
+            let notice = Notice::ContactPointChanged { username, kind, now: None };
+            self.tell_owner(&removal.before, &notice, client);
+        }
     }
 }
 
 /// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
-fn check_still_signs_in(user: &User, removed: &[Former]) -> Result<()> {
-    let keeps_one = Kind::ALL.iter().any(|kind| {
-        let is_removed = removed.iter().any(|former| former.kind == *kind);
-        kind.verified(user).is_some() && !is_removed
-    });
+fn check_still_signs_in(user: &User, removed: &[Kind]) -> Result<()> {
+    let keeps_one = Kind::ALL.iter().any(|kind| kind.verified(user).is_some() && !removed.contains(kind));
     if user.password_hash.is_some() || keeps_one {
         return Ok(());
     }
     let message = "You could no longer sign in. Set a password by `changePassword` first.";
-    Err(Error::Invalid(removed.iter().map(|former| Violation::new(former.kind.field(), message)).collect()))
+    Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()))
 }
 
 /// Returns the error if another account has verified the address or number. Only a user who has received the code

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::tokens::Tokens;
-use crate::config::RegistrationMode;
+use crate::config::{RegistrationMode, SmsCountries};
 use crate::domain::base::Base;
 use crate::domain::files::core::FilesCore;
 use crate::live::Live;
@@ -20,4 +20,6 @@ pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) tokens: Tokens,
     pub(in crate::domain) registration: RegistrationMode,
     pub(in crate::domain) notices: Notifier,
+    /// Countries to whose phone numbers the server sends SMS.
+    pub(in crate::domain) sms_countries: SmsCountries,
 }

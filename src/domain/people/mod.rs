@@ -1,7 +1,9 @@
 //! Users: accounts, sessions, contacts, privacy and presence.
 
 pub mod accounts;
+pub mod code_checks;
 pub mod code_logins;
+pub mod code_slots;
 pub mod codes;
 mod common_passwords;
 pub mod confirmations;
@@ -19,5 +21,5 @@ pub(super) mod refresh_tokens;
 pub mod registration_invites;
 pub mod sessions;
 pub(super) mod tokens;
-mod tries;
+pub(super) mod tries;
 pub mod users;

@@ -43,7 +43,6 @@ pub(in crate::domain) struct NewPassword {
 }
 
 /// Result of comparing a password with a hash.
-#[derive(Debug)]
 pub(in crate::domain) enum Comparison {
     Wrong,
     Right,
@@ -53,12 +52,6 @@ pub(in crate::domain) enum Comparison {
     RightByOldHash {
         renewed: String,
     },
-}
-
-impl Comparison {
-    pub(in crate::domain) const fn is_right(&self) -> bool {
-        !matches!(self, Self::Wrong)
-    }
 }
 
 impl Passwords {

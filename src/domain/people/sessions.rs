@@ -1,5 +1,6 @@
 //! Sessions: signed-in devices with their access tokens and refresh tokens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -40,7 +41,6 @@ impl Device {
 }
 
 /// A session and a new pair of tokens for this session.
-#[derive(Debug)]
 pub struct SignedIn {
     pub session: Session,
     pub viewer: Viewer,
@@ -49,6 +49,13 @@ pub struct SignedIn {
     pub refresh_token_expires_at: DateTime<Utc>,
     /// Whether the session is the first one of a new account.
     pub is_new_account: bool,
+}
+
+impl fmt::Debug for SignedIn {
+    /// Omits the tokens, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SignedIn").field("session", &self.session.id).finish_non_exhaustive()
+    }
 }
 
 impl Sessions<'_> {

@@ -5,6 +5,7 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 use super::session::Session;
 use super::viewer::Viewer;
 use crate::domain::people::accounts::{ProfileChanges, Registration};
+use crate::domain::people::code_checks::EnteredCode;
 use crate::domain::people::sessions::{Device, SignedIn};
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
@@ -112,6 +113,10 @@ pub struct DeleteAccountInput {
     /// A code that `requestCode` sent with the purpose CONFIRM to a verified e-mail address or phone number of the
     /// viewer. An account without a password needs it.
     code: Option<String>,
+    /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
+    /// the code nor delay this one. If omitted, the code is compared with the newest ones that are not expired. Ignored
+    /// with `password`.
+    challenge: Option<String>,
 }
 
 /// Result of the `deleteAccount` mutation.
@@ -203,9 +208,10 @@ impl AccountMutation {
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
     }
 
-    /// Changes the password and ends all other sessions of the account. Errors: BAD_USER_INPUT if the current password
-    /// is wrong or missing, or if the new password breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if
-    /// the account has no password and the identity is not confirmed. RATE_LIMITED after too many wrong passwords.
+    /// Changes the password, ends all other sessions of the account, and sends a notice to its verified e-mail address
+    /// and phone number. Errors: BAD_USER_INPUT if the current password is wrong or missing, or if the new password
+    /// breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has no password and the identity
+    /// is not confirmed. RATE_LIMITED after too many wrong passwords.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
@@ -228,14 +234,16 @@ impl AccountMutation {
         #[graphql(desc = "The password or a code, as a confirmation.")] input: DeleteAccountInput,
     ) -> Result<DeleteAccountPayload> {
         let viewer = ctx.viewer()?;
-        ctx.app().delete_account(viewer, input.password, input.code, &ctx.client()).await?;
+        let DeleteAccountInput { password, code, challenge } = input;
+        let code = code.map(|code| EnteredCode { code, challenge });
+        ctx.app().delete_account(viewer, password, code, &ctx.client()).await?;
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 
-    /// Changes the viewer's profile. Removing a verified e-mail address or phone number sends a notice to it. Errors:
-    /// BAD_USER_INPUT if a field breaks its rule, if a verified e-mail address or phone number would be replaced, or if
-    /// the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if a verified one would be
-    /// removed and the identity is not confirmed. CONFLICT if the username is taken.
+    /// Changes the viewer's profile. Removing a verified e-mail address or phone number sends a notice to all that were
+    /// verified before. Errors: BAD_USER_INPUT if a field breaks its rule, if a verified e-mail address or phone number
+    /// would be replaced, or if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if a
+    /// verified one would be removed and the identity is not confirmed. CONFLICT if the username is taken.
     async fn update_profile(
         &self,
         ctx: &Context<'_>,

@@ -4,8 +4,9 @@ use async_graphql::{Context, Enum, InputObject, Object, OneofObject, SimpleObjec
 
 use super::account::{AuthPayload, device};
 use super::viewer::Viewer;
+use crate::domain::people::code_checks::EnteredCode;
 use crate::domain::people::code_logins::{CodeLogin, PasswordReset};
-use crate::domain::people::codes::CodePurpose as Purpose;
+use crate::domain::people::code_slots::CodePurpose as Purpose;
 use crate::domain::people::confirmations::Proof;
 use crate::domain::people::contact_point::ContactPointInput;
 use crate::graphql::context::ContextExt as _;
@@ -48,6 +49,9 @@ pub struct RequestCodeInput {
 /// Result of the `requestCode` mutation.
 #[derive(SimpleObject)]
 pub struct RequestCodePayload {
+    /// Random text that names this code. Send it together with the code. Only the client of the request gets it, so
+    /// other clients cannot use up the tries of the code.
+    challenge: String,
     /// When the code expires: 10 minutes after the request.
     expires_at: DateTime,
 }
@@ -59,6 +63,9 @@ pub struct LoginWithCodeInput {
     contact_point: ContactPoint,
     /// The code, six digits.
     code: String,
+    /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
+    /// the code nor delay this one. If omitted, the code is compared with the newest one that is not expired.
+    challenge: Option<String>,
     /// Name that clients display, 1 to 64 characters, if the mutation makes a new account. Otherwise ignored. Defaults
     /// to the generated username, which reveals nothing about the e-mail address or phone number.
     display_name: Option<String>,
@@ -76,6 +83,9 @@ pub struct VerifyContactPointInput {
     contact_point: ContactPoint,
     /// The code, six digits.
     code: String,
+    /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
+    /// the code nor delay this one. If omitted, the code is compared with the newest one that is not expired.
+    challenge: Option<String>,
 }
 
 /// Result of the `verifyContactPoint` mutation.
@@ -92,6 +102,9 @@ pub struct ResetPasswordInput {
     contact_point: ContactPoint,
     /// The code, six digits.
     code: String,
+    /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
+    /// the code nor delay this one. If omitted, the code is compared with the newest one that is not expired.
+    challenge: Option<String>,
     /// New password of the account, 8 to 128 characters. A password that is easy to guess is refused.
     new_password: String,
     /// Name of the device for the list of sessions, 1 to 100 characters.
@@ -105,6 +118,9 @@ pub struct CodeConfirmationInput {
     contact_point: ContactPoint,
     /// The code, six digits.
     code: String,
+    /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
+    /// the code nor delay this one. If omitted, the code is compared with the newest one that is not expired.
+    challenge: Option<String>,
 }
 
 /// Input of the `confirmIdentity` mutation: either a password or a code.
@@ -129,11 +145,12 @@ pub struct CodeMutation;
 #[Object]
 impl CodeMutation {
     /// Sends a code of six digits by e-mail or SMS, in the language of the header `Accept-Language`. The code works
-    /// once, for 10 minutes and for 5 tries. A new code replaces the former one with the same purpose. The response
+    /// once, for 10 minutes and for 5 tries. Up to 5 codes with the same purpose work at the same time. The response
     /// does not depend on whether an account has the e-mail address or phone number. No code is sent if it could not be
-    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is closed. Errors:
-    /// BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED
-    /// if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
+    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is closed. No code
+    /// is sent either if too many e-mails or SMS wait or were sent. Errors: BAD_USER_INPUT if the server cannot send to
+    /// it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED if no user is signed in, with VERIFY and
+    /// CONFIRM. RATE_LIMITED after too many requests.
     async fn request_code(
         &self,
         ctx: &Context<'_>,
@@ -143,8 +160,8 @@ impl CodeMutation {
         let purpose = Purpose::from(input.purpose);
         let viewer = if purpose.needs_viewer() { Some(ctx.viewer()?) } else { None };
         let codes = ctx.app().codes();
-        let expires_at = codes.request(viewer, input.contact_point.into(), purpose, &ctx.client()).await?;
-        Ok(RequestCodePayload { expires_at: expires_at.into() })
+        let requested = codes.request(viewer, input.contact_point.into(), purpose, &ctx.client()).await?;
+        Ok(RequestCodePayload { challenge: requested.challenge, expires_at: requested.expires_at.into() })
     }
 
     /// Signs in with a code of the purpose LOGIN. If no account has verified the e-mail address or phone number, makes
@@ -161,7 +178,7 @@ impl CodeMutation {
         let device = device(ctx, input.device_name);
         let login = CodeLogin {
             contact_point: input.contact_point.into(),
-            code: input.code,
+            code: EnteredCode { code: input.code, challenge: input.challenge },
             display_name: input.display_name,
             invite: input.invite,
         };
@@ -169,9 +186,9 @@ impl CodeMutation {
     }
 
     /// Sets the viewer's e-mail address or phone number with a code of the purpose VERIFY, as verified. Replaces the
-    /// former one, and sends a notice to it if it was verified. Errors: BAD_USER_INPUT if the code is wrong,
-    /// expired or used. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed. CONFLICT if
-    /// another account has verified it. RATE_LIMITED after too many wrong codes.
+    /// former one, and sends a notice to the e-mail address and phone number that were verified before. Errors:
+    /// BAD_USER_INPUT if the code is wrong, expired or used. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
+    /// identity is not confirmed. CONFLICT if another account has verified it. RATE_LIMITED after too many wrong codes.
     async fn verify_contact_point(
         &self,
         ctx: &Context<'_>,
@@ -179,7 +196,8 @@ impl CodeMutation {
     ) -> Result<VerifyContactPointPayload> {
         let identity = ctx.viewer()?;
         let contact_points = ctx.app().contact_points();
-        let row = contact_points.verify(identity, input.contact_point.into(), &input.code, &ctx.client()).await?;
+        let code = EnteredCode { code: input.code, challenge: input.challenge };
+        let row = contact_points.verify(identity, input.contact_point.into(), &code, &ctx.client()).await?;
         Ok(VerifyContactPointPayload { viewer: Viewer { identity, row } })
     }
 
@@ -196,7 +214,7 @@ impl CodeMutation {
         let device = device(ctx, input.device_name);
         let reset = PasswordReset {
             contact_point: input.contact_point.into(),
-            code: input.code,
+            code: EnteredCode { code: input.code, challenge: input.challenge },
             new_password: input.new_password,
         };
         AuthPayload::new(ctx, ctx.app().code_logins().reset_password(reset, device, &ctx.client()).await?).await
@@ -230,8 +248,8 @@ impl From<ConfirmIdentityInput> for Proof {
     fn from(input: ConfirmIdentityInput) -> Self {
         match input {
             ConfirmIdentityInput::Password(password) => Self::Password(password),
-            ConfirmIdentityInput::Code(CodeConfirmationInput { contact_point, code }) => {
-                Self::Code(contact_point.into(), code)
+            ConfirmIdentityInput::Code(CodeConfirmationInput { contact_point, code, challenge }) => {
+                Self::Code(contact_point.into(), EnteredCode { code, challenge })
             }
         }
     }

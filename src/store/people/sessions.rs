@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use crate::ids::{SessionId, UserId};
@@ -61,6 +61,28 @@ pub async fn live_of(conn: &mut Connection, user: UserId, now: DateTime<Utc>) ->
         .select(Session::as_select())
         .load(conn)
         .await
+}
+
+/// Whether the user has a session that is neither revoked nor expired and was last used in this network, such as
+/// `203.0.113.7` or `2001:db8::/64`.
+pub async fn has_live_in(conn: &mut Connection, user: UserId, network: &str, now: DateTime<Utc>) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        found: bool,
+    }
+    diesel::sql_query(
+        "SELECT EXISTS (
+             SELECT FROM sessions
+             WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND ip_address::inet <<= $3::inet
+         ) AS found",
+    )
+    .bind::<SqlUuid, _>(user)
+    .bind::<Timestamptz, _>(now)
+    .bind::<Text, _>(network)
+    .get_result::<Found>(conn)
+    .await
+    .map(|row| row.found)
 }
 
 /// Whether the session is neither revoked nor expired.

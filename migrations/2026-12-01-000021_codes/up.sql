@@ -1,18 +1,24 @@
 -- Codes that the server has sent to an e-mail address or a phone number. No row holds an address, a number or a code,
 -- so the table reveals nothing about people without an account.
 CREATE TABLE verification_codes (
-    -- HMAC-SHA256 of the purpose, the address or number, and the user. Each of these has one live code.
+    -- HMAC-SHA256 of the slot's values and the challenge, a random text that only the client of the request has.
     id bytea PRIMARY KEY,
-    -- HMAC-SHA256 of the same values and the code. The key is not in the database, so that a reader of the database
+    -- HMAC-SHA256 of the purpose, the address or number, and the user. A slot has up to five codes.
+    slot bytea NOT NULL,
+    -- HMAC-SHA256 of the slot's values and the code. The key is not in the database, so that a reader of the database
     -- cannot find the code by trying all of them.
     code_hash bytea NOT NULL,
-    -- Number of times that a client has entered a code.
+    -- Number of times that a client has entered a code with the challenge.
     tries smallint NOT NULL DEFAULT 0,
+    -- Number of times that a client has entered a code without a challenge. Counted apart, so that a stranger cannot
+    -- use up the tries of the client that requested the code.
+    open_tries smallint NOT NULL DEFAULT 0,
     -- The signed-in user who requested the code. Null for a code that signs in or resets a password.
     user_id uuid REFERENCES users ON DELETE CASCADE,
     created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL
 );
+CREATE INDEX verification_codes_slot ON verification_codes (slot, created_at);
 CREATE INDEX verification_codes_user_id ON verification_codes (user_id);
 CREATE INDEX verification_codes_expires_at ON verification_codes (expires_at);
 
@@ -23,3 +29,8 @@ UPDATE sessions SET confirmed_at = created_at;
 
 -- Null if the account has no password. Its owner signs in by codes.
 ALTER TABLE users ALTER COLUMN password_hash DROP NOT NULL;
+
+-- Before there were codes nobody could prove that an address or a number was theirs. An earlier migration marked the
+-- existing ones as verified. With codes, a stranger's address would now receive the codes that reset the password.
+UPDATE users SET email_verified_at = NULL, phone_verified_at = NULL
+WHERE email_verified_at IS NOT NULL OR phone_verified_at IS NOT NULL;
