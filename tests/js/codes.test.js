@@ -82,12 +82,15 @@ describe('codes', { concurrency: true }, () => {
   test('the documented code signs in and stores the tokens', async () => {
     const contactPoint = { email: newEmail('ada') };
     const [url, tokens] = [`${server.url}/graphql`, tokensOf(server)];
-    const expiresAt = await documentedCodes.requestCode({ url, contactPoint });
+    const { challenge, expiresAt } = await documentedCodes.requestCode({ url, contactPoint });
     assert.ok(expiresAt > new Date() && expiresAt - new Date() <= 600_000, String(expiresAt));
     const code = codeIn((await mails.waitForMail(contactPoint.email)).text);
     const wrong = code === '000000' ? '000001' : '000000';
-    const signIn = (tried) => documentedCodes.signIn({ url, tokens, contactPoint, code: tried, displayName: 'Ada' });
+    const signIn = (tried) =>
+      documentedCodes.signIn({ url, tokens, contactPoint, code: tried, challenge, displayName: 'Ada' });
     await assert.rejects(signIn(wrong), { code: 'BAD_USER_INPUT' });
+    // A newer code does not replace this one.
+    await documentedCodes.requestCode({ url, contactPoint });
     assert.equal(await signIn(code), true);
     const token = (await tokens.freshHeaders()).Authorization.replace('Bearer ', '');
     const { viewer } = await ask(server, '{ viewer { user { displayName } } }', {}, token);

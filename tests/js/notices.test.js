@@ -30,6 +30,24 @@ describe('the banner', () => {
   }
 });
 
+describe('a server that other machines can reach', () => {
+  for (const [name, settings, says] of [
+    ['no setting', {}, 'none; set SMTP_URL or SMS_HOOK_URL to send them, or LOG_CODES to print them in this log'],
+    ['LOG_CODES', { LOG_CODES: 'true' }, 'printed in this log; set SMTP_URL and SMS_HOOK_URL to send them'],
+  ]) {
+    test(`says in the banner whether codes are in the log with ${name}`, async () => {
+      const [server] = await startNodes({});
+      const { DATABASE_URL, JWT_SECRET } = server.env;
+      const env = { LISTEN_ADDR: '0.0.0.0:0', DATABASE_URL, JWT_SECRET, DRAIN_DELAY: '0', ...settings };
+      const reachable = launch(['serve'], { dir: await freshDirectory(), env });
+      await withTimeout(reachable.seen(/^ +Codes /), 'the line about codes');
+      reachable.process.kill('SIGTERM');
+      await withTimeout(reachable.exited, 'the exit');
+      assert.ok(reachable.stdout.includes(`  Codes      ${says}`), reachable.stdout.join('\n'));
+    });
+  }
+});
+
 describe('NOTICE_TEMPLATES', () => {
   /** Writes a directory of templates. Resolves to its path. */
   async function templates(files) {

@@ -43,6 +43,8 @@ describe('an invalid setting', { concurrency: 2 }, () => {
     ['TURN_URLS', 'turn://turn.example.org', 'turn:'],
     ['SMTP_FROM', 'Parlance', 'no-reply@example.org'],
     ['APP_NAME', 'a'.repeat(31), '30'],
+    ['SMS_COUNTRIES', 'Germany', 'country codes such as 49,43'],
+    ['RATE_SMS', '1000', 'a count and a time'],
   ]) {
     test(`${name}=${value} is reported with the allowed values`, async () => {
       const line = await refusal({ env: { [name]: value } });

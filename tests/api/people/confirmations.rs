@@ -129,10 +129,12 @@ async fn an_account_without_a_password_sets_its_first_one() {
     assert_eq!(data["changePassword"]["viewer"]["hasPassword"], true);
     assert_eq!(other.call("{ viewer { id } }", json!({})).await.code(), "UNAUTHENTICATED", "other sessions end");
     User::login(&node, &ada.username, PASSWORD).await;
+    node.notices().next_with(EMAIL, &["has a password now", &ada.username]).await;
     // From now on, the current password is required.
     let missing = change_password(&ada, None, "another long battery staple").await;
     assert_eq!((missing.code(), missing.violations()), ("BAD_USER_INPUT", vec!["currentPassword"]));
     change_password(&ada, Some(PASSWORD), "another long battery staple").await.data();
+    node.notices().next_with(EMAIL, &["was changed", &ada.username]).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 mod account_life;
 mod accounts;
 mod blocks;
+mod challenges;
+mod code_limits;
 mod codes;
 mod confirmations;
 mod contact_points;

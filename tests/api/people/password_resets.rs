@@ -38,7 +38,7 @@ async fn a_code_sets_a_new_password_and_ends_all_other_sessions() {
     assert_eq!(login(&node, EMAIL, PASSWORD).await.code(), "UNAUTHENTICATED");
     login(&node, EMAIL, NEW_PASSWORD).await.data();
     for to in [EMAIL, PHONE] {
-        assert!(node.notices().next(to).await.text.contains(&ada.username), "{to}");
+        node.notices().next_with(to, &["was reset", &ada.username]).await;
     }
     let again = node.reset_password(PHONE, &code, "a third long battery staple").await;
     assert_eq!((again.code(), again.violations()), ("BAD_USER_INPUT", vec!["code"]));

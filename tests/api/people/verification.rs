@@ -55,12 +55,13 @@ async fn a_code_verifies_an_address_or_a_number() {
     let expected = json!({"email": EMAIL, "emailVerified": true, "phone": PHONE, "phoneVerified": true});
     assert_eq!(ada.verify(&node, PHONE).await, expected);
     assert_eq!(own(&ada).await, expected);
+    node.notices().next_with(EMAIL, &[&ada.username, "5678"]).await;
     for identifier in [EMAIL, PHONE] {
         assert_eq!(login(&node, identifier).await.data()["login"]["viewer"]["user"]["id"], ada.id.as_str());
     }
     // A second verification changes nothing and sends no notice.
     assert_eq!(ada.verify(&node, EMAIL).await, expected);
-    assert_eq!(node.notices().unread(EMAIL), 0);
+    assert_eq!((node.notices().unread(EMAIL), node.notices().unread(PHONE)), (0, 0));
 }
 
 #[tokio::test]
@@ -86,19 +87,29 @@ async fn a_code_verifies_an_address_only_for_the_user_who_requested_it() {
 }
 
 #[tokio::test]
-async fn a_change_tells_the_former_address_and_number() {
+async fn a_change_tells_all_addresses_and_numbers_that_were_verified_before() {
     let node = receiving().start_alone().await;
     let ada = node.register("ada").await;
     ada.verify(&node, EMAIL).await;
     ada.verify(&node, PHONE).await;
+    let added = node.notices().next(EMAIL).await.text;
+    assert!(added.contains("5678") && !added.contains(PHONE), "{added}");
     let viewer = ada.verify(&node, NEW_EMAIL).await;
     assert_eq!((&viewer["email"], &viewer["emailVerified"]), (&json!(NEW_EMAIL), &json!(true)));
-    let text = node.notices().next(EMAIL).await.text;
-    assert!(text.contains(&ada.username) && !text.contains("lovelace"), "{text}");
+    for to in [EMAIL, PHONE] {
+        let text = node.notices().next(to).await.text;
+        assert!(text.contains(&ada.username) && text.contains("example.net") && !text.contains("lovelace"), "{text}");
+    }
     let viewer = ada.verify(&node, NEW_PHONE).await;
     assert_eq!((&viewer["phone"], &viewer["phoneVerified"]), (&json!(NEW_PHONE), &json!(true)));
-    let text = node.notices().next(PHONE).await.text;
-    assert!(text.contains("4321") && !text.contains(NEW_PHONE), "{text}");
+    for to in [NEW_EMAIL, PHONE] {
+        let text = node.notices().next(to).await.text;
+        assert!(text.contains("4321") && !text.contains(NEW_PHONE), "{text}");
+    }
+    // The new ones are not told about themselves, and the former ones about nothing after they were replaced.
+    for to in [EMAIL, PHONE, NEW_EMAIL, NEW_PHONE] {
+        assert_eq!(node.notices().unread(to), 0, "{to}");
+    }
     // No account has the former ones now.
     for identifier in [EMAIL, PHONE] {
         assert_eq!(login(&node, identifier).await.code(), "UNAUTHENTICATED");
@@ -188,7 +199,9 @@ async fn a_profile_keeps_a_verified_address_until_it_is_removed() {
     let viewer = update(&ada, json!({"email": null, "phone": null})).await.data()["updateProfile"]["viewer"].clone();
     assert_eq!(viewer, json!({"email": null, "emailVerified": false, "phone": null, "phoneVerified": false}));
     for to in [EMAIL, PHONE] {
-        assert!(node.notices().next(to).await.text.contains(&ada.username), "{to}");
+        for what in ["e-mail address", "phone number"] {
+            node.notices().next_with(to, &[what, "was removed", &ada.username]).await;
+        }
     }
     // Without a verified one, the profile can have any, unverified.
     let viewer = update(&ada, json!({"email": NEW_EMAIL})).await.data()["updateProfile"]["viewer"].clone();

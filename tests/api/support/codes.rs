@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::client::{Answer, User};
 use super::node::Node;
 
-const REQUEST: &str = "mutation ($input: RequestCodeInput!) { requestCode(input: $input) { expiresAt } }";
+const REQUEST: &str = "mutation ($input: RequestCodeInput!) {
+    requestCode(input: $input) { challenge expiresAt }
+}";
 const VERIFY: &str = "mutation ($input: VerifyContactPointInput!) { verifyContactPoint(input: $input) { viewer {
     email emailVerified phone phoneVerified
 } } }";
@@ -23,6 +25,10 @@ pub fn contact_point(to: &str) -> Value {
     if to.contains('@') { json!({"email": to}) } else { json!({"phone": to}) }
 }
 
+fn challenge(data: &Value) -> String {
+    data["requestCode"]["challenge"].as_str().unwrap().to_owned()
+}
+
 impl Node {
     /// Requests a code without a signed-in user.
     pub async fn request_code(&self, to: &str, purpose: &str) -> Answer {
@@ -33,6 +39,12 @@ impl Node {
     pub async fn code(&self, to: &str, purpose: &str) -> String {
         self.request_code(to, purpose).await.data();
         self.notices().next_code(to).await
+    }
+
+    /// Requests a code without a signed-in user. Returns the code and its challenge.
+    pub async fn code_with_challenge(&self, to: &str, purpose: &str) -> (String, String) {
+        let data = self.request_code(to, purpose).await.data();
+        (self.notices().next_code(to).await, challenge(&data))
     }
 
     pub async fn login_with_code(&self, to: &str, code: &str) -> Answer {
@@ -69,6 +81,12 @@ impl User {
     pub async fn code(&self, node: &Node, to: &str, purpose: &str) -> String {
         self.request_code(to, purpose).await.data();
         node.notices().next_code(to).await
+    }
+
+    /// Requests a code as a signed-in user. Returns the code and its challenge.
+    pub async fn code_with_challenge(&self, node: &Node, to: &str, purpose: &str) -> (String, String) {
+        let data = self.request_code(to, purpose).await.data();
+        (node.notices().next_code(to).await, challenge(&data))
     }
 
     pub async fn try_verify(&self, to: &str, code: &str) -> Answer {

@@ -16,7 +16,7 @@ use super::eventually_some;
 
 /// Secret with which the node signs the requests to the hook.
 const HOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Minimum number of digits of a verification code.
+/// Number of digits of a verification code.
 const CODE_DIGITS: usize = 6;
 
 /// An e-mail or SMS that a node has sent.
@@ -68,10 +68,25 @@ impl Notices {
         .await
     }
 
-    /// Waits for the next notice to this e-mail address or phone number, and returns its verification code.
+    /// Waits for the next notice with a code to this e-mail address or phone number, and returns the code.
     pub async fn next_code(&self, to: &str) -> String {
-        let notice = self.next(to).await;
-        notice.code().unwrap_or_else(|| panic!("no code in {notice:?}"))
+        eventually_some(&format!("a code to {to}"), async || {
+            let mut inbox = self.inbox.lock().unwrap();
+            let place = inbox.iter().position(|notice| notice.to == to && notice.code().is_some())?;
+            inbox.remove(place).code()
+        })
+        .await
+    }
+
+    /// Waits until a notice to this e-mail address or phone number contains all these texts.
+    pub async fn next_with(&self, to: &str, texts: &[&str]) -> Received {
+        eventually_some(&format!("a notice to {to} with {texts:?}"), async || {
+            let mut inbox = self.inbox.lock().unwrap();
+            let has_texts = |notice: &Received| texts.iter().all(|text| notice.text.contains(text));
+            let place = inbox.iter().position(|notice| notice.to == to && has_texts(notice))?;
+            Some(inbox.remove(place))
+        })
+        .await
     }
 
     /// Returns the number of notices to this e-mail address or phone number that no test has read.
@@ -81,14 +96,15 @@ impl Notices {
 }
 
 impl Received {
-    /// Returns the verification code: the first long number of the plain text.
+    /// Returns the verification code, with which the plain text begins. None if the notice has no code.
     fn code(&self) -> Option<String> {
         let plain = match self.text.split_once("text/plain") {
             Some((_, part)) => part.split_once("\n\n")?.1,
             None => &self.text,
         };
-        let mut numbers = plain.split(|c: char| !c.is_ascii_digit());
-        numbers.find(|number| number.len() >= CODE_DIGITS).map(str::to_owned)
+        let first = plain.split_whitespace().next()?;
+        let is_code = first.len() == CODE_DIGITS && first.bytes().all(|digit| digit.is_ascii_digit());
+        is_code.then(|| first.to_owned())
     }
 }
 
