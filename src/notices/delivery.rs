@@ -161,13 +161,13 @@ impl<O: Outlet> Senders<O> {
         is_retry: bool,
         notice: &O::Prepared,
     ) -> Result<(), Failure> {
-        let late = |reason: &str| Failure { reason: reason.to_owned(), retry: Retry::AfterBackoff };
+        let too_late = |reason: &str| Failure { reason: reason.to_owned(), retry: Retry::AfterBackoff };
         let Ok(_permits) = timeout_at(deadline, self.permits(lane, network, is_retry)).await else {
-            return Err(late("all senders were busy until the deadline"));
+            return Err(too_late("all senders were busy until the deadline"));
         };
         let limit = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
         let answered = timeout_at(limit, self.outlet.attempt(notice)).await;
-        answered.unwrap_or_else(|_| Err(late("the server did not answer in time")))
+        answered.unwrap_or_else(|_| Err(too_late("the server did not answer in time")))
     }
 
     /// Waits for the permits of an attempt, which must be kept until it ends. The sender comes last, so that no sender

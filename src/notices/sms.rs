@@ -129,7 +129,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// Returns the text of an error with the texts of its causes, which the `Display` of reqwest omits.
 fn with_causes(error: &reqwest::Error) -> String {
-    let causes = iter::successors(Some(error as &(dyn Error + 'static)), |error| error.source());
+    let causes = iter::successors(Some(error as &(dyn Error + 'static)), |error| (**error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

@@ -19,7 +19,7 @@ pub fn was_closed(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// Returns the first error of the type `E` among an error and its causes.
-fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> Option<&E> {
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     if let Some(found) = error.downcast_ref::<E>() {
         return Some(found);
     }
