@@ -229,7 +229,7 @@ mod tests {
             Ok(())
         }
 
-        async fn attempt(&self, _: &()) -> Result<(), Failure> {
+        async fn attempt(&self, (): &()) -> Result<(), Failure> {
             let next = self.results.lock().pop();
             match next {
                 Some(result) => result,

@@ -134,18 +134,18 @@ mod tests {
     use super::*;
     use crate::address::ClientAddress;
 
-    fn network(last: u8) -> Option<ClientNetwork> {
-        Some(ClientAddress::from(IpAddr::V4(Ipv4Addr::new(203, 0, 113, last))).network())
+    fn network(last: u8) -> ClientNetwork {
+        ClientAddress::from(IpAddr::V4(Ipv4Addr::new(203, 0, 113, last))).network()
     }
 
     #[test]
     fn a_network_has_only_its_share_of_the_places() {
         let places = Places::default();
-        let mut taken: Vec<_> = (0..NOTICE_QUEUE_SHARE).map(|_| places.take(network(1)).unwrap()).collect();
-        assert_eq!(places.take(network(1)).err(), Some(QueueFull::Share));
-        places.take(network(2)).unwrap();
+        let mut taken: Vec<_> = (0..NOTICE_QUEUE_SHARE).map(|_| places.take(Some(network(1))).unwrap()).collect();
+        assert_eq!(places.take(Some(network(1))).err(), Some(QueueFull::Share));
+        places.take(Some(network(2))).unwrap();
         taken.pop();
-        places.take(network(1)).unwrap();
+        places.take(Some(network(1))).unwrap();
         drop(taken);
         assert!(places.0.lock().by_network.is_empty());
         assert_eq!(places.0.lock().all, 0);
@@ -155,9 +155,9 @@ mod tests {
     fn the_number_of_places_is_bounded() {
         let places = Places::default();
         let taken: Vec<_> = (0..NOTICE_QUEUE).map(|_| places.take(None).unwrap()).collect();
-        assert_eq!(places.take(network(1)).err(), Some(QueueFull::All));
+        assert_eq!(places.take(Some(network(1))).err(), Some(QueueFull::All));
         drop(taken);
-        places.take(network(1)).unwrap();
+        places.take(Some(network(1))).unwrap();
     }
 
     #[test]
@@ -165,12 +165,12 @@ mod tests {
         let lanes = Lanes::default();
         let notices: Vec<_> = (0..3).map(|_| lanes.enter("example.org")).collect();
         let mut running: Vec<_> =
-            notices[..2].iter().map(|lane| lane.turn(network(1)).now_or_never().unwrap()).collect();
-        assert!(notices[2].turn(network(2)).now_or_never().is_none());
+            notices[..2].iter().map(|lane| lane.turn(Some(network(1))).now_or_never().unwrap()).collect();
+        assert!(notices[2].turn(Some(network(2))).now_or_never().is_none());
         let other = lanes.enter("example.net");
-        assert!(other.turn(network(1)).now_or_never().is_some(), "another group does not wait");
+        assert!(other.turn(Some(network(1))).now_or_never().is_some(), "another group does not wait");
         running.pop();
-        assert!(notices[2].turn(network(2)).now_or_never().is_some());
+        assert!(notices[2].turn(Some(network(2))).now_or_never().is_some());
         drop((notices, other));
         assert!(lanes.0.lock().is_empty());
     }

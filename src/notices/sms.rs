@@ -160,7 +160,7 @@ mod tests {
         if let Some(value) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
         }
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_480);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_mins(24_090_208);
         judge(StatusCode::from_u16(status).unwrap(), &headers, now).map_err(|failure| failure.retry)
     }
 
