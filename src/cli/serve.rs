@@ -152,9 +152,10 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 }
 
 fn start_logging(config: &Config) -> Result<()> {
-    // The crate s3s logs every request that it refuses as an error, with the whole request. Its log is off by default,
-    // and LOG_LEVEL can turn it on again.
-    let filter = format!("s3s=off,s3s_fs=off,{}", config.process.log_level);
+    // The crate s3s logs every request that it refuses as an error, with the whole request, and
+    // rustls_platform_verifier logs every certificate that it refuses. Their logs are off by default, and LOG_LEVEL can
+    // turn them on again.
+    let filter = format!("s3s=off,s3s_fs=off,rustls_platform_verifier=off,{}", config.process.log_level);
     let filter = EnvFilter::try_new(filter).context("LOG_LEVEL")?;
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
