@@ -31,6 +31,7 @@ const fn message(rate: Rate) -> &'static str {
         Rate::Registrations => "Too many accounts were registered from this address.",
         Rate::CodesPerTarget => "Too many codes were requested for this e-mail address or phone number.",
         Rate::CodesPerAddress => "Too many codes were requested from this address.",
+        Rate::PasskeyChallenges => "Too many passkeys were asked for from this address.",
         Rate::Messages => "You send too many messages.",
         Rate::Forwards => "You forward too many messages.",
         Rate::Edits => "You change too many messages.",

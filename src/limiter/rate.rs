@@ -38,6 +38,8 @@ rates! {
     CodesPerTarget = "RATE_CODES_PER_TARGET", rate_codes_per_target;
     /// Codes that clients of one address request.
     CodesPerAddress = "RATE_CODES_PER_ADDRESS", rate_codes_per_address;
+    /// Challenges for passkeys that clients of one address request.
+    PasskeyChallenges = "RATE_PASSKEY_CHALLENGES", rate_passkey_challenges;
     Messages = "RATE_MESSAGES", rate_messages;
     /// Forwarded copies: the number of messages times the number of conversations.
     Forwards = "RATE_FORWARDS", rate_forwards;

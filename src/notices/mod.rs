@@ -26,7 +26,7 @@ pub use delivery::QueueFull;
 use delivery::{Outlet, Queue};
 pub use language::Language;
 use mail::Mailer;
-pub use notice::{CodeUse, Notice, Outgoing, Recipient};
+pub use notice::{CodeUse, FactorChange, Notice, Outgoing, Recipient};
 use sms::SmsHook;
 use templates::Templates;
 
@@ -181,6 +181,9 @@ fn log(outgoing: &Outgoing) {
         Notice::Code { code, minutes, .. } => info!(recipient, code, purpose, minutes, "a verification code"),
         Notice::ContactPointChanged { username, now } => info!(recipient, purpose, username, now, "a notice"),
         Notice::PasswordReset { username } => info!(recipient, purpose, username, "a notice"),
+        Notice::FactorChanged { username, change } => {
+            info!(recipient, purpose, username, change = change.as_str(), "a notice");
+        }
     }
 }
 

@@ -29,6 +29,25 @@ pub enum CodeUse {
     Confirm,
 }
 
+/// Change of the second factors or passkeys of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FactorChange {
+    TotpAdded,
+    TotpRemoved,
+    /// The account has new recovery codes, and the former ones no longer work.
+    RecoveryCodesReplaced,
+    RecoveryCodeUsed {
+        /// Number of recovery codes that still work.
+        left: u32,
+    },
+    PasskeyAdded {
+        name: String,
+    },
+    PasskeyRemoved {
+        name: String,
+    },
+}
+
 /// Content of a notice. It has no `Debug`, so that no log gets a code by mistake.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -43,6 +62,8 @@ pub enum Notice {
     ContactPointChanged { username: String, now: Option<String> },
     /// Tells the owner that the password was reset.
     PasswordReset { username: String },
+    /// Tells the owner that a second factor or a passkey was added, removed or used up.
+    FactorChanged { username: String, change: FactorChange },
 }
 
 /// A notice with its recipient and language.
@@ -88,6 +109,36 @@ impl CodeUse {
     }
 }
 
+impl FactorChange {
+    /// Returns the name of the change in templates.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::TotpAdded => "totp_added",
+            Self::TotpRemoved => "totp_removed",
+            Self::RecoveryCodesReplaced => "recovery_codes_replaced",
+            Self::RecoveryCodeUsed { .. } => "recovery_code_used",
+            Self::PasskeyAdded { .. } => "passkey_added",
+            Self::PasskeyRemoved { .. } => "passkey_removed",
+        }
+    }
+
+    /// Returns the name of the passkey. None if the change concerns no passkey.
+    pub(super) fn passkey(&self) -> Option<&str> {
+        match self {
+            Self::PasskeyAdded { name } | Self::PasskeyRemoved { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of recovery codes that still work. None if no recovery code was used.
+    pub(super) const fn codes_left(&self) -> Option<u32> {
+        match self {
+            Self::RecoveryCodeUsed { left } => Some(*left),
+            _ => None,
+        }
+    }
+}
+
 impl Notice {
     /// Returns the beginning of the names of the templates.
     pub(super) const fn template(&self) -> &'static str {
@@ -95,6 +146,7 @@ impl Notice {
             Self::Code { .. } => "code",
             Self::ContactPointChanged { .. } => "contact_point_changed",
             Self::PasswordReset { .. } => "password_reset",
+            Self::FactorChanged { .. } => "factor_changed",
         }
     }
 
@@ -102,7 +154,9 @@ impl Notice {
     pub(super) const fn purpose(&self) -> &'static str {
         match self {
             Self::Code { usage, .. } => usage.as_str(),
-            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } => self.template(),
+            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } | Self::FactorChanged { .. } => {
+                self.template()
+            }
         }
     }
 
@@ -110,7 +164,7 @@ impl Notice {
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Code { code, .. } => Some(code),
-            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } => None,
+            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } | Self::FactorChanged { .. } => None,
         }
     }
 
@@ -118,7 +172,9 @@ impl Notice {
     pub(super) fn deadline(&self) -> Duration {
         match self {
             Self::Code { minutes, .. } => CODE_DEADLINE.min(Duration::from_mins(u64::from(*minutes))),
-            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } => NOTICE_DEADLINE,
+            Self::ContactPointChanged { .. } | Self::PasswordReset { .. } | Self::FactorChanged { .. } => {
+                NOTICE_DEADLINE
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use rust_embed::RustEmbed;
 /// The frame of all HTML texts.
 pub(super) const LAYOUT: &str = "layout.html";
 /// The beginnings of the names of templates: one for each notice.
-pub(super) const NOTICES: [&str; 3] = ["code", "contact_point_changed", "password_reset"];
+pub(super) const NOTICES: [&str; 4] = ["code", "contact_point_changed", "password_reset", "factor_changed"];
 /// The ends of the names of templates: the subject line, the plain text and the HTML of an e-mail, and the SMS.
 pub(super) const PARTS: [&str; 4] = [SUBJECT, TEXT, HTML, SMS];
 pub(super) const SUBJECT: &str = "subject.txt";

@@ -7,14 +7,15 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error as RenderError, Template, UndefinedBehavior, Value, context};
 
 use super::language::{DEFAULT, with_parents};
-use super::notice::{CodeUse, Notice, Outgoing, Recipient};
+use super::notice::{CodeUse, FactorChange, Notice, Outgoing, Recipient};
 use super::template_files::{HTML, LAYOUT, SMS, SUBJECT, TEXT, TemplateError, file_names, read_all};
 
 /// The variables of each notice, in addition to `COMMON`. The keys are the beginnings of the names of templates.
-const VARIABLES: [(&str, &[&str]); 3] = [
+const VARIABLES: [(&str, &[&str]); 4] = [
     ("code", &["code", "purpose", "minutes"]),
     ("contact_point_changed", &["username", "kind", "now"]),
     ("password_reset", &["username"]),
+    ("factor_changed", &["username", "change", "passkey", "codes_left"]),
 ];
 /// Variables of all templates.
 const COMMON: [&str; 2] = ["app_name", "language"];
@@ -116,6 +117,10 @@ impl Templates {
                 context! { username => one_line(username), kind, now => now.as_deref().map(one_line), ..common }
             }
             Notice::PasswordReset { username } => context! { username => one_line(username), ..common },
+            Notice::FactorChanged { username, change } => context! {
+                username => one_line(username), change => change.as_str(), passkey => change.passkey().map(one_line),
+                codes_left => change.codes_left(), ..common
+            },
         }
     }
 
@@ -192,8 +197,23 @@ fn samples() -> Vec<(Notice, Recipient)> {
     let changes = [None, Some("a…@example.org".to_owned())]
         .map(|now| Notice::ContactPointChanged { username: "ada".into(), now });
     let reset = Notice::PasswordReset { username: "ada".into() };
-    let notices: Vec<_> = codes.into_iter().chain(changes).chain([reset]).collect();
+    let factors = factor_changes().map(|change| Notice::FactorChanged { username: "ada".into(), change });
+    let notices: Vec<_> = codes.into_iter().chain(changes).chain([reset]).chain(factors).collect();
     recipients.iter().flat_map(|to| notices.iter().map(|notice| (notice.clone(), to.clone()))).collect()
+}
+
+/// Returns all kinds of changes of factors.
+fn factor_changes() -> [FactorChange; 7] {
+    let name = || "Phone".to_owned();
+    [
+        FactorChange::TotpAdded,
+        FactorChange::TotpRemoved,
+        FactorChange::RecoveryCodesReplaced,
+        FactorChange::RecoveryCodeUsed { left: 1 },
+        FactorChange::RecoveryCodeUsed { left: 9 },
+        FactorChange::PasskeyAdded { name: name() },
+        FactorChange::PasskeyRemoved { name: name() },
+    ]
 }
 
 /// Replaces each run of white space and control characters with one space.

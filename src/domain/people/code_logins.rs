@@ -8,6 +8,7 @@ use super::accounts::check_connected;
 use super::codes::{CONTACT_POINT, CodePurpose, RightCode, Slot, wrong_code};
 use super::contact_point::{ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
+use super::factor_logins::{FactorLogins, FirstFactor, SignIn};
 use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
@@ -21,7 +22,6 @@ use crate::log::Transaction;
 use crate::notices::Notice;
 use crate::random::Random;
 use crate::store::people::privacy_settings::Privacy;
-use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
 /// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
@@ -74,10 +74,11 @@ impl CodeLogins<'_> {
         let right = self.check_code(CodePurpose::Login, &contact_point, &code, client).await?;
         let new = NewAccount { contact_point: &contact_point, display_name, invite: login.invite };
         let signed_in = self.sign_in(&new, &right, &device, client).await;
-        self.core.keep_code(&right, signed_in).await
+        self.core.keep_code(&right, signed_in).await?.map_err(Error::FactorRequired)
     }
 
-    /// Sets a new password, ends all sessions of the account and opens a new one.
+    /// Sets a new password, ends all sessions of the account and opens a new one. If the account has a second factor,
+    /// this happens when the client sends it.
     pub async fn reset_password(&self, reset: PasswordReset, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();
@@ -88,13 +89,10 @@ impl CodeLogins<'_> {
         check.done()?;
         let right = self.check_code(CodePurpose::ResetPassword, &contact_point, &code, client).await?;
         let done = self.replace_password(&contact_point, password, &right, device, client).await;
-        let (signed_in, user) = self.core.keep_code(&right, done).await?;
-        for kind in Kind::ALL {
-            if let Some(address) = kind.verified(&user) {
-                let notice = Notice::PasswordReset { username: user.username.clone() };
-                self.core.tell_of_change(kind.recipient(address), notice, client);
-            }
-        }
+        let (outcome, user) = self.core.keep_code(&right, done).await?;
+        let signed_in = outcome.map_err(Error::FactorRequired)?;
+        let notice = Notice::PasswordReset { username: user.username.clone() };
+        self.core.tell_owner(&user, &notice, client);
         Ok(signed_in)
     }
 
@@ -115,7 +113,7 @@ impl CodeLogins<'_> {
         right: &RightCode,
         device: &Device,
         client: &Client,
-    ) -> Result<SignedIn> {
+    ) -> Result<FirstFactor> {
         let (log, forms) = (&self.core.base.log, &new.contact_point.forms);
         let mut admission = None;
         let mut tries = 1;
@@ -142,8 +140,8 @@ impl CodeLogins<'_> {
         Ok(admission)
     }
 
-    /// Uses up the code and opens a session, of a new account if no account has the address or number. Returns CONFLICT
-    /// if a concurrent request has made or deleted the account meanwhile.
+    /// Uses up the code and opens a session, of a new account if no account has the address or number, or makes a
+    /// challenge if the account has a second factor. Returns CONFLICT if a concurrent request has made or deleted the account meanwhile.
     async fn open(
         &self,
         tx: &mut Transaction<'_>,
@@ -151,11 +149,11 @@ impl CodeLogins<'_> {
         right: &RightCode,
         admission: Option<&Admission>,
         device: Device,
-    ) -> Result<SignedIn> {
+    ) -> Result<FirstFactor> {
         right.use_up(tx).await?;
-        let sessions = Sessions { core: self.core };
         if let Some(user) = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await? {
-            return sessions.open(tx, user.id, device).await;
+            let sign_in = SignIn { user: user.id, password_hash: user.password_hash, new_password_hash: None, device };
+            return FactorLogins { core: self.core }.open(tx, sign_in).await;
         }
         admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
         let user = self.new_user(new);
@@ -164,8 +162,8 @@ impl CodeLogins<'_> {
             Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => changed(),
             error => error.into(),
         })?;
-        let signed_in = sessions.open(tx, user.id, device).await?;
-        Ok(SignedIn { is_new_account: true, ..signed_in })
+        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        Ok(Ok(SignedIn { is_new_account: true, ..signed_in }))
     }
 
     /// Makes the row of a new account, with its verified address or number and without a password.
@@ -198,7 +196,7 @@ impl CodeLogins<'_> {
         right: &RightCode,
         device: Device,
         client: &Client,
-    ) -> Result<(SignedIn, User)> {
+    ) -> Result<(FirstFactor, User)> {
         let found = users::by_verified(&mut *self.core.base.connection().await?, &contact_point.forms).await?;
         let user = found.ok_or_else(|| wrong_code(CODE))?;
         let known_words = vec![user.username.clone(), user.display_name.clone(), contact_point.value.clone()];
@@ -211,10 +209,9 @@ impl CodeLogins<'_> {
             let locked = users::lock_row(tx.conn(), user.id).await?;
             let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| wrong_code(CODE))?;
             right.use_up(tx).await?;
-            users::set_password(tx.conn(), user.id, &hash).await?;
-            let sessions = Sessions { core: self.core };
-            sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
-            Ok((sessions.open(tx, user.id, device).await?, user))
+            let password_hash = user.password_hash.clone();
+            let sign_in = SignIn { user: user.id, password_hash, new_password_hash: Some(hash), device };
+            Ok((FactorLogins { core: self.core }.open(tx, sign_in).await?, user))
         })
         .await
     }

@@ -225,7 +225,7 @@ impl PeopleCore {
         let counted = self.count_try(subject, client.network).await?;
         let compared = self.compare_code(slots, code, path).await;
         match &compared {
-            Ok(Some(_)) => self.record_success(counted).await,
+            Ok(Some(_)) => self.record_first_factor(subject, counted).await?,
             Ok(None) => {}
             Err(_) => self.undo_try(counted).await,
         }

@@ -119,6 +119,15 @@ impl PeopleCore {
         self.notices.send(Outgoing { recipient, notice, language: client.language.clone() })
     }
 
+    /// Queues a notice after a change of the account, to each verified address and number of the user.
+    pub(super) fn tell_owner(&self, user: &User, notice: &Notice, client: &Client) {
+        for kind in Kind::ALL {
+            if let Some(address) = kind.verified(user) {
+                self.tell_of_change(kind.recipient(address), notice.clone(), client);
+            }
+        }
+    }
+
     /// Queues a notice after a change of the account. The change is already committed, so a full queue is only logged.
     pub(super) fn tell_of_change(&self, recipient: Recipient, notice: Notice, client: &Client) {
         if self.tell(recipient, notice, client).is_err() {

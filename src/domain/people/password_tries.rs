@@ -32,7 +32,9 @@ impl PeopleCore {
         let comparison = self.passwords.verify(password, hash, client).await;
         match &comparison {
             Ok(Comparison::Wrong) => {}
-            Ok(Comparison::Right | Comparison::RightByOldHash { .. }) => self.record_success(counted).await,
+            Ok(Comparison::Right | Comparison::RightByOldHash { .. }) => {
+                self.record_first_factor(subject, counted).await?;
+            }
             Err(_) => self.undo_try(counted).await,
         }
         comparison

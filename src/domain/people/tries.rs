@@ -1,4 +1,4 @@
-//! Slows down clients that guess passwords or codes, without locking out the owner of the account.
+//! Slows down clients that guess passwords, codes or second factors, without locking out the owner of the account.
 //!
 //! Each attempt counts as failed until it has succeeded, so parallel attempts give an attacker no advantage. Attempts
 //! count for the account and for the network of the client. An attacker who guesses makes every client of that account
@@ -13,7 +13,7 @@ use crate::domain::error::Result;
 use crate::domain::limits::limited;
 use crate::ids::UserId;
 use crate::limiter::{Guard, Key};
-use crate::store::people::sessions;
+use crate::store::people::{sessions, totp_factors};
 
 const TOO_MANY: &str = "There were too many wrong passwords or codes.";
 
@@ -57,6 +57,21 @@ impl PeopleCore {
     pub(super) async fn record_success(&self, counted: Try) {
         self.base.limiter.reset(Guard::Account, counted.account).await;
         self.undo_attempt(Guard::Network, counted.network).await;
+    }
+
+    /// Records that an attempt with a password or a code has succeeded. If the account has a second factor, its failures
+    /// are not forgotten. Otherwise a client that knows the password could guess second factors without ever waiting.
+    pub(super) async fn record_first_factor(&self, subject: Subject<'_>, counted: Try) -> Result<()> {
+        let needs_second = match subject {
+            Subject::User(user) => totp_factors::is_on(&mut *self.base.connection().await?, user).await?,
+            Subject::Name(_) | Subject::ContactPoint(_) => false,
+        };
+        if needs_second {
+            self.undo_try(counted).await;
+        } else {
+            self.record_success(counted).await;
+        }
+        Ok(())
     }
 
     /// Takes back an attempt in which nothing was compared.
