@@ -1,10 +1,12 @@
 //! Nodes that run in the test process, and clients that call them over HTTP and WebSocket.
 
+pub mod authenticator;
 mod brokers;
 mod calls;
 mod client;
 mod codes;
 mod database;
+mod factors;
 mod files;
 mod groups;
 pub mod http;
@@ -16,11 +18,13 @@ mod scale;
 mod socket;
 mod waiting;
 
+pub use authenticator::Authenticator;
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
 pub use calls::{CallEvents, call_sessions};
 pub use client::{Answer, Api, User};
 pub use codes::contact_point;
 pub use database::{TestDatabase, unique};
+pub use factors::TotpApp;
 pub use files::{get, picture, put};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, free_port, url_of_node};
