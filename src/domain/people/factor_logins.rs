@@ -48,7 +48,7 @@ pub(super) struct SignIn {
     pub(super) device: Device,
 }
 
-/// What the owner of the account is told after a sign-in.
+/// The notices that the owner of the account gets after a sign-in.
 struct Told {
     user: User,
     password_reset: bool,
@@ -111,7 +111,7 @@ impl FactorLogins<'_> {
         device: Device,
     ) -> Result<(SignedIn, Told)> {
         let user = users::lock_row(tx.conn(), challenge.user_id).await?.ok_or_else(no_challenge)?;
-        // A user who changes the password wants to sign out everybody who knows the former one.
+        // A new password ends all sign-ins that began with the former one.
         let is_current = user.password_hash == challenge.password_hash;
         if !is_current || !login_challenges::delete(tx.conn(), &challenge.hash).await? {
             return Err(no_challenge());

@@ -90,7 +90,7 @@ impl PeopleCore {
 }
 
 impl RightFactor {
-    /// Uses up the factor. Returns what the owner should be told, if anything. Returns BAD_USER_INPUT if another
+    /// Uses up the factor. Returns the change that the owner gets a notice of, if there is one. Returns BAD_USER_INPUT if another
     /// request has used the factor meanwhile.
     pub(super) async fn use_up(&self, core: &PeopleCore, tx: &mut Transaction<'_>) -> Result<Option<FactorChange>> {
         let (used, change) = match &self.kind {

@@ -159,7 +159,7 @@ impl SecondFactors<'_> {
 }
 
 /// Removes the authenticator app, the recovery codes and the passkeys of a user who has lost all of them. `user` is an
-/// id or a username. Returns None if there is no such user. Ends no sessions.
+/// id or a username. Returns None if the user does not exist. The sessions of the user stay.
 pub async fn reset(url: &str, user: &str) -> InternalResult<Option<RemovedFactors>> {
     let mut connection = store::connect(url).await?;
     let Some(user) = by_id_or_username(&mut connection, user).await? else { return Ok(None) };

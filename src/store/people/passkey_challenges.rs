@@ -23,7 +23,7 @@ pub async fn insert(conn: &mut Connection, challenge: &PasskeyChallenge) -> Quer
     diesel::insert_into(passkey_challenges::table).values(challenge).execute(conn).await.map(drop)
 }
 
-/// Deletes the challenge that was made for this user, or for no user. Returns false if there is none, or if it is
+/// Deletes the challenge that was made for this user, or for no user. Returns false if it does not exist or is
 /// expired: each challenge is answered once.
 pub async fn take(conn: &mut Connection, hash: &[u8], user: Option<UserId>, now: DateTime<Utc>) -> QueryResult<bool> {
     let of_user = passkey_challenges::user_id.is_not_distinct_from(user);

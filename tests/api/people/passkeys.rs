@@ -23,7 +23,7 @@ fn options(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// Asserts that the sign-in is refused like one with a passkey that nobody has.
+/// Asserts that the answer is the one for an unknown passkey.
 #[track_caller]
 fn assert_unknown(answer: &Answer) {
     assert_eq!(answer.code(), "UNAUTHENTICATED", "{:#}", answer.body);
@@ -128,7 +128,7 @@ async fn a_new_passkey_is_refused_if_an_answer_breaks_a_rule() {
 async fn keys_of_other_algorithms_and_invalid_keys_are_refused() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
-    let mut authenticator = Authenticator::new();
+    let authenticator = Authenticator::new();
     let right = authenticator.cose_key();
     let with = |place: usize, byte: u8| {
         let mut key = right.clone();
@@ -137,7 +137,7 @@ async fn keys_of_other_algorithms_and_invalid_keys_are_refused() {
     };
     let last = right.len() - 1;
     for (key, reason) in [
-        // ES384, and the curve P-384.
+        // An unknown algorithm, and the curve P-384.
         (with(4, 0x37), "algorithms"),
         (with(6, 2), "algorithms"),
         // A point that is not on the curve.
@@ -245,7 +245,7 @@ async fn a_challenge_is_answered_once_and_within_five_minutes() {
     let request = node.passkey_options().await;
     late.login_with_credential(&authenticator.get(&request)).await.assert_bad("credential");
     node.login_with_credential(&authenticator.get(&request)).await.data();
-    // Of concurrent answers to one challenge, one signs in.
+    // Only one of several concurrent answers to a challenge signs in.
     let credential = authenticator.get(&node.passkey_options().await);
     let answers = join_all((0..5).map(|_| node.login_with_credential(&credential))).await;
     assert_eq!(answers.iter().filter(|answer| answer.body.get("errors").is_none()).count(), 1);

@@ -58,7 +58,7 @@ async fn a_sign_in_needs_the_second_factor_after_the_right_password() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let (app, codes) = ada.enable_totp().await;
-    // Nothing is revealed without the first factor.
+    // The answer to a wrong password does not reveal the second factor.
     let wrong = node.login(&ada.username, "another password").await;
     let nobody = node.login("nobody_has_this_name", PASSWORD).await;
     assert_eq!((wrong.code(), &wrong.body), ("UNAUTHENTICATED", &nobody.body));
@@ -248,7 +248,7 @@ async fn a_password_is_reset_only_with_the_second_factor() {
     weak.assert_bad("newPassword");
     let answer = node.reset_password(EMAIL, &code, NEW_PASSWORD).await;
     let challenge = answer.challenge().to_owned();
-    // Nothing has changed yet.
+    // The password and the sessions are unchanged.
     ada.query(STATE, json!({})).await;
     node.challenge_of(&ada).await;
     assert_eq!(node.notices().unread(EMAIL), 0);

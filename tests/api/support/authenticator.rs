@@ -79,7 +79,7 @@ impl Authenticator {
     }
 
     /// Like `create`, with this public key instead of that of the authenticator.
-    pub fn create_with_key(&mut self, options: &str, cose_key: &[u8]) -> String {
+    pub fn create_with_key(&self, options: &str, cose_key: &[u8]) -> String {
         let options: Value = serde_json::from_str(options).unwrap();
         self.attest(&options["challenge"], cose_key).to_string()
     }

@@ -266,7 +266,7 @@ struct Credential<R> {
     response: R,
 }
 
-/// What the browser knows about the ceremony.
+/// The client data: the part of an answer that the browser adds.
 struct ClientData {
     /// The exact bytes, whose hash the authenticator has signed.
     bytes: Vec<u8>,
