@@ -71,8 +71,9 @@ pub struct Query(
 
 /// The operations that change data. All mutations except `register`, `login`, `completeLogin`, `requestCode`,
 /// `loginWithCode`, `passkeyRequestOptions`, `loginWithPasskey`, `resetPassword` and `refreshSession` need a signed-in
-/// user, and otherwise fail with UNAUTHENTICATED. Every mutation can fail with BAD_USER_INPUT for an invalid input, such
-/// as a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. The descriptions of the mutations list further errors.
+/// user, and otherwise fail with UNAUTHENTICATED. Every mutation can fail with BAD_USER_INPUT for an invalid input,
+/// such as a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. The descriptions of the
+/// mutations list further errors.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     people::account::AccountMutation,

@@ -141,7 +141,8 @@ impl CodeLogins<'_> {
     }
 
     /// Uses up the code and opens a session, of a new account if no account has the address or number, or makes a
-    /// challenge if the account has a second factor. Returns CONFLICT if a concurrent request has made or deleted the account meanwhile.
+    /// challenge if the account has a second factor. Returns CONFLICT if a concurrent request has made or deleted the
+    /// account meanwhile.
     async fn open(
         &self,
         tx: &mut Transaction<'_>,

@@ -56,8 +56,8 @@ struct Told {
 }
 
 impl FactorLogins<'_> {
-    /// Opens a session, after the password is set if the sign-in resets it. If the account has a second factor, stores a
-    /// challenge instead and changes nothing else. The user must be locked against changes of the second factor.
+    /// Opens a session, after the password is set if the sign-in resets it. If the account has a second factor, stores
+    /// a challenge instead and changes nothing else. The user must be locked against changes of the second factor.
     pub(super) async fn open(&self, tx: &mut Transaction<'_>, sign_in: SignIn) -> Result<FirstFactor> {
         if totp_factors::is_on(tx.conn(), sign_in.user).await? {
             return self.challenge(tx, sign_in).await.map(Err);

@@ -42,11 +42,15 @@ impl FactorInput {
     /// Checks the form of the factor in the input field `path`. A text that cannot be a recovery code counts as a wrong
     /// one.
     pub(super) fn checked(self, path: &str) -> Result<Factor> {
-        let Self::Totp(text) = self else { return Ok(Factor(self)) };
-        let mut check = Check::default();
-        let code = check.code(path, &text);
-        check.done()?;
-        Ok(Factor(Self::Totp(code)))
+        match self {
+            Self::Totp(text) => {
+                let mut check = Check::default();
+                let code = check.code(path, &text);
+                check.done()?;
+                Ok(Factor(Self::Totp(code)))
+            }
+            Self::RecoveryCode(_) => Ok(Factor(self)),
+        }
     }
 }
 
@@ -90,8 +94,8 @@ impl PeopleCore {
 }
 
 impl RightFactor {
-    /// Uses up the factor. Returns the change that the owner gets a notice of, if there is one. Returns BAD_USER_INPUT if another
-    /// request has used the factor meanwhile.
+    /// Uses up the factor. Returns the change that the owner gets a notice of, if there is one. Returns BAD_USER_INPUT
+    /// if another request has used the factor meanwhile.
     pub(super) async fn use_up(&self, core: &PeopleCore, tx: &mut Transaction<'_>) -> Result<Option<FactorChange>> {
         let (used, change) = match &self.kind {
             RightKind::Step(step) => (totp_factors::use_step(tx.conn(), self.user, *step).await?, None),

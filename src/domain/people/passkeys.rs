@@ -206,8 +206,8 @@ impl Passkeys<'_> {
 }
 
 impl RightPasskey {
-    /// Records the use. Step 21 of section 7.2: the counter of an authenticator that counts must grow, because a smaller
-    /// one is a sign of a copied key. Returns an error if it did not, or if the passkey was removed meanwhile.
+    /// Records the use. Step 21 of section 7.2: the counter of an authenticator that counts must grow, because a
+    /// smaller one is a sign of a copied key. Returns an error if it did not, or if the passkey was removed meanwhile.
     pub(super) async fn use_up(&self, core: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
         let Self { passkey, used, refused } = self;
         let (sign_count, now) = (i64::from(used.sign_count), core.base.now());

@@ -59,8 +59,9 @@ impl PeopleCore {
         self.undo_attempt(Guard::Network, counted.network).await;
     }
 
-    /// Records that an attempt with a password or a code has succeeded. If the account has a second factor, its failures
-    /// are not forgotten. Otherwise a client that knows the password could guess second factors without ever waiting.
+    /// Records that an attempt with a password or a code has succeeded. If the account has a second factor, its
+    /// failures are not forgotten. Otherwise a client that knows the password could guess second factors without ever
+    /// waiting.
     pub(super) async fn record_first_factor(&self, subject: Subject<'_>, counted: Try) -> Result<()> {
         let needs_second = match subject {
             Subject::User(user) => totp_factors::is_on(&mut *self.base.connection().await?, user).await?,

@@ -222,9 +222,9 @@ impl AccountMutation {
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
     /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password or the
-    /// code is wrong. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a second factor and the identity
-    /// is not confirmed. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too
-    /// many wrong passwords or codes.
+    /// code is wrong. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a second factor and the
+    /// identity is not confirmed. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED
+    /// after too many wrong passwords or codes.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,

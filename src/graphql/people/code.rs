@@ -194,10 +194,10 @@ impl CodeMutation {
     }
 
     /// Sets a new password with a code of the purpose RESET_PASSWORD, ends all sessions of the account, and signs in.
-    /// The server sends a notice to the verified e-mail address and phone number of the account. Errors: FACTOR_REQUIRED
-    /// if the code is right and the account has a second factor: `completeLogin` then sets the password. BAD_USER_INPUT
-    /// if the code is wrong, expired or used, or if the new password breaks its rule. RATE_LIMITED after too many wrong
-    /// codes.
+    /// The server sends a notice to the verified e-mail address and phone number of the account. Errors:
+    /// FACTOR_REQUIRED if the code is right and the account has a second factor: `completeLogin` then sets the
+    /// password. BAD_USER_INPUT if the code is wrong, expired or used, or if the new password breaks its rule.
+    /// RATE_LIMITED after too many wrong codes.
     async fn reset_password(
         &self,
         ctx: &Context<'_>,

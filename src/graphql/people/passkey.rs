@@ -43,8 +43,8 @@ impl Passkey {
 /// Result of the `passkeyCreationOptions` mutation.
 #[derive(SimpleObject)]
 pub struct PasskeyCreationOptionsPayload {
-    /// JSON text of the options: `PublicKeyCredential.parseCreationOptionsFromJSON(JSON.parse(options))` converts it for
-    /// `navigator.credentials.create`. The options are valid for 5 minutes and for one passkey.
+    /// JSON text of the options: `PublicKeyCredential.parseCreationOptionsFromJSON(JSON.parse(options))` converts it
+    /// for `navigator.credentials.create`. The options are valid for 5 minutes and for one passkey.
     options: String,
 }
 
@@ -145,9 +145,9 @@ impl PasskeyMutation {
         Ok(PasskeyRequestOptionsPayload { options })
     }
 
-    /// Signs in with a passkey and opens a session. A passkey counts as both factors, so no other one is needed. Errors:
-    /// UNAUTHENTICATED if the passkey is unknown or its signature is wrong. BAD_USER_INPUT at `credential` if the
-    /// options are expired or already used, if the page or the passkey belongs to another domain, or if the
+    /// Signs in with a passkey and opens a session. A passkey counts as both factors, so no other one is needed.
+    /// Errors: UNAUTHENTICATED if the passkey is unknown or its signature is wrong. BAD_USER_INPUT at `credential` if
+    /// the options are expired or already used, if the page or the passkey belongs to another domain, or if the
     /// authenticator has not verified its user.
     async fn login_with_passkey(
         &self,

@@ -74,8 +74,8 @@ pub struct SecondFactorMutation;
 impl SecondFactorMutation {
     /// Completes a sign-in that failed with FACTOR_REQUIRED, and opens the session. After `resetPassword` it also sets
     /// the new password and ends all other sessions. A challenge is valid for 5 minutes, for 5 tries and for one
-    /// session, and ends if the password changes. Each code of the app works once. Errors: BAD_USER_INPUT at `factor` if
-    /// the factor is wrong or already used, and at `challenge` if the challenge is not valid. RATE_LIMITED after too
+    /// session, and ends if the password changes. Each code of the app works once. Errors: BAD_USER_INPUT at `factor`
+    /// if the factor is wrong or already used, and at `challenge` if the challenge is not valid. RATE_LIMITED after too
     /// many wrong passwords, codes or factors.
     async fn complete_login(
         &self,
@@ -98,8 +98,8 @@ impl SecondFactorMutation {
     }
 
     /// Puts the authenticator app in use as the second factor of the account, and returns recovery codes. From then on,
-    /// `login`, `loginWithCode` and `resetPassword` also need a second factor. The server sends a notice to the verified
-    /// e-mail address and phone number of the account. Errors: BAD_USER_INPUT if the code is wrong, or without
+    /// `login`, `loginWithCode` and `resetPassword` also need a second factor. The server sends a notice to the
+    /// verified e-mail address and phone number of the account. Errors: BAD_USER_INPUT if the code is wrong, or without
     /// `setUpTotp`. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed. CONFLICT if the
     /// account has an authenticator app already.
     async fn confirm_totp(

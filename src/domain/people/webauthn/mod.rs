@@ -327,3 +327,91 @@ fn encode(bytes: &[u8]) -> String {
 fn decode(text: &str) -> Result<Vec<u8>, Refusal> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The test vectors of Web Authentication Level 3, "ES256 Credential with No Attestation", in hexadecimal digits.
+    const CREATED_CLIENT_DATA: &str = "7b2274797065223a22776562617574686e2e637265617465222c226368616c6c656e6765223a2241\
+        4d4d507434557878475453746e63647134313759447742466938767049612d7077386f4f755657345441222c226f726967696e223a226874\
+        7470733a2f2f6578616d706c652e6f7267222c2263726f73734f726967696e223a66616c73652c22657874726144617461223a22636c6965\
+        6e74446174614a534f4e206d617920626520657874656e6465642077697468206164646974696f6e616c206669656c647320696e20746865\
+        206675747572652c207375636820617320746869733a20426b5165446a646354427258426941774a544c453551227d";
+    const ATTESTATION_OBJECT: &str = "a363666d74646e6f6e656761747453746d74a068617574684461746158a4bfabc37432958b063360d3\
+        ad6461c9c4735ae7f8edd46592a5e0f01452b2e4b559000000008446ccb9ab1db374750b2367ff6f3a1f0020f91f391db4c9b2fde0ea7018\
+        9cba3fb63f579ba6122b33ad94ff3ec330084be4a5010203262001215820afefa16f97ca9b2d23eb86ccb64098d20db90856062eb249c33a\
+        9b672f26df61225820930a56b87a2fca66334b03458abf879717c12cc68ed73290af2e2664796b9220";
+    const CREDENTIAL_ID: &str = "f91f391db4c9b2fde0ea70189cba3fb63f579ba6122b33ad94ff3ec330084be4";
+    const CHALLENGE: &str = "39c0e7521417ba54d43e8dc95174f423dee9bf3cd804ff6d65c857c9abf4d408";
+    const AUTHENTICATOR_DATA: &str = "bfabc37432958b063360d3ad6461c9c4735ae7f8edd46592a5e0f01452b2e4b51900000000";
+    const CLIENT_DATA: &str = "7b2274797065223a22776562617574686e2e676574222c226368616c6c656e6765223a224f63446e55685158\
+        756c5455506f334a5558543049393770767a7a59425039745a63685879617630314167222c226f726967696e223a2268747470733a2f2f65\
+        78616d706c652e6f7267222c2263726f73734f726967696e223a66616c73657d";
+    const SIGNATURE: &str = "3046022100f50a4e2e4409249c4a853ba361282f09841df4dd4547a13a87780218deffcd380221008480ac0f0b\
+        93538174f575bf11a1dd5d78c6e486013f937295ea13653e331e87";
+
+    fn bytes(digits: &str) -> Vec<u8> {
+        let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
+    fn text(digits: &str) -> String {
+        encode(&bytes(digits))
+    }
+
+    fn settings() -> WebauthnSettings {
+        WebauthnSettings { webauthn_rp_id: "example.org".into(), webauthn_origins: Vec::new() }
+    }
+
+    /// Returns the credential that the attestation object of the vectors has.
+    fn attested() -> (Vec<u8>, Vec<u8>) {
+        let object = bytes(ATTESTATION_OBJECT);
+        let (object, _) = cbor::read(&object).unwrap();
+        let data = object.get(&Item::Text("authData")).and_then(Item::bytes).unwrap();
+        let credential = AuthenticatorData::parse(data).unwrap().credential.unwrap();
+        (credential.id.to_vec(), credential.public_key.to_vec())
+    }
+
+    fn assertion(signature: &[u8]) -> Assertion {
+        let response = json!({
+            "clientDataJSON": text(CLIENT_DATA),
+            "authenticatorData": text(AUTHENTICATOR_DATA),
+            "signature": encode(signature),
+            "userHandle": "AQ",
+        });
+        let credential = json!({"id": text(CREDENTIAL_ID), "type": PUBLIC_KEY, "response": response});
+        Assertion::parse(&credential.to_string()).unwrap()
+    }
+
+    #[test]
+    fn the_registration_of_the_specification_is_read() {
+        let (id, public_key) = attested();
+        assert_eq!(id, bytes(CREDENTIAL_ID));
+        assert!(cose::public_key(&public_key).is_ok());
+        let response =
+            json!({"clientDataJSON": text(CREATED_CLIENT_DATA), "attestationObject": text(ATTESTATION_OBJECT)});
+        let credential = json!({"id": text(CREDENTIAL_ID), "type": PUBLIC_KEY, "response": response});
+        let registration = Registration::parse(&credential.to_string()).unwrap();
+        assert_eq!(registration.challenge()[..4], [0x00, 0xc3, 0x0f, 0xb7]);
+        // The authenticator of the vectors has not verified its user. All checks before that one succeed.
+        assert_eq!(registration.verify(&settings()).err(), Some(Refusal::NotVerified));
+        let other = WebauthnSettings { webauthn_rp_id: "example.com".into(), ..settings() };
+        assert_eq!(registration.verify(&other).err(), Some(Refusal::Origin));
+    }
+
+    #[test]
+    fn the_signature_of_the_specification_is_right() {
+        let (_, public_key) = attested();
+        let signed = [bytes(AUTHENTICATOR_DATA), Sha256::digest(bytes(CLIENT_DATA)).to_vec()].concat();
+        let mut signature = bytes(SIGNATURE);
+        let key = cose::public_key(&public_key).unwrap();
+        assert!(key.verify_sig(&signed, &signature).is_ok());
+        let right = assertion(&signature);
+        assert_eq!((right.challenge(), &right.credential_id), (&bytes(CHALLENGE)[..], &bytes(CREDENTIAL_ID)));
+        assert_eq!(right.verify(&settings(), &[1], &public_key).err(), Some(Refusal::NotVerified));
+        assert_eq!(right.verify(&settings(), &[2], &public_key).err(), Some(Refusal::Forged));
+        signature[20] ^= 1;
+        assert!(key.verify_sig(&signed, &signature).is_err());
+    }
+}
