@@ -74,11 +74,6 @@ impl TotpApp {
 }
 
 impl TestDatabase {
-    /// Lets the codes of authenticator apps be used once more.
-    pub async fn forget_used_codes(&self) {
-        self.connection().await.batch_execute("UPDATE totp_factors SET last_step = NULL").await.unwrap();
-    }
-
     /// Ends the confirmations of all sessions.
     pub async fn let_confirmations_expire(&self) {
         let expire = "UPDATE sessions SET confirmed_at = now() - interval '11 minutes'";

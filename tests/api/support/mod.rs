@@ -24,7 +24,6 @@ pub use calls::{CallEvents, call_sessions};
 pub use client::{Answer, Api, User};
 pub use codes::contact_point;
 pub use database::{TestDatabase, unique};
-pub use factors::TotpApp;
 pub use files::{get, picture, put};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, free_port, url_of_node};
