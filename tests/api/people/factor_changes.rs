@@ -1,10 +1,13 @@
 //! Changes of accounts with a second factor: they ask for the factor again. Removal of factors, notices and the export.
 
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use parlance::domain::people::export::export;
 use parlance::domain::people::second_factors;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Authenticator, Node, PASSWORD, TestDatabase, User};
+use crate::support::{Answer, Authenticator, Node, PASSWORD, TestDatabase, User, eventually};
 
 const EMAIL: &str = "ada@example.org";
 const SET_UP: &str = "mutation { setUpTotp { secret } }";
@@ -164,4 +167,35 @@ async fn the_export_has_the_factors_without_their_secrets() {
         assert!(!text.contains(secret), "{secret}");
     }
     assert_eq!(parsed(&archive(&bob).await)["passkeys"], json!([]));
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[tokio::test]
+async fn expired_challenges_are_deleted() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().flag("--housekeeping-interval=1").start_on(&database).await;
+    let ada = node.register("ada").await;
+    ada.enable_totp().await;
+    node.challenge_of(&ada).await;
+    node.passkey_options().await;
+    let age = "UPDATE login_challenges SET expires_at = now() - interval '2 hours';
+        UPDATE passkey_challenges SET expires_at = now() - interval '2 hours'";
+    let mut connection = database.connection().await;
+    connection.batch_execute(age).await.unwrap();
+    let live = node.challenge_of(&ada).await;
+    node.passkey_options().await;
+    eventually("only the live challenges are left", async || {
+        let query =
+            "SELECT (SELECT count(*) FROM login_challenges) + (SELECT count(*) FROM passkey_challenges) AS count";
+        let left: Count = diesel::sql_query(query).get_result(&mut connection).await.unwrap();
+        left.count == 2
+    })
+    .await;
+    node.complete_login(&live, json!({"totp": "12345"})).await.assert_bad("factor");
+    node.complete_login(&live, json!({"recoveryCode": ""})).await.assert_bad("factor");
 }
