@@ -29,9 +29,10 @@ impl<'a> Item<'a> {
         if values.next().is_some() { None } else { value }
     }
 
-    pub(super) fn integer(&self) -> Option<i128> {
+    /// Returns the number. None if the item is no integer, or one of more than 64 bits with its sign.
+    pub(super) fn integer(&self) -> Option<i64> {
         match self {
-            Self::Integer(number) => Some(*number),
+            Self::Integer(number) => i64::try_from(*number).ok(),
             _ => None,
         }
     }

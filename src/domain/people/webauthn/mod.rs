@@ -81,7 +81,7 @@ pub(super) fn creation_options(
     challenge: &[u8],
     existing: &[Vec<u8>],
 ) -> Value {
-    let algorithms = cose::ALGORITHMS.map(|algorithm| json!({"type": PUBLIC_KEY, "alg": algorithm_number(algorithm)}));
+    let algorithms = cose::ALGORITHMS.map(|algorithm| json!({"type": PUBLIC_KEY, "alg": algorithm}));
     let existing: Vec<_> = existing.iter().map(|id| json!({"type": PUBLIC_KEY, "id": encode(id)})).collect();
     json!({
         "rp": {"id": settings.webauthn_rp_id, "name": app_name},
@@ -114,10 +114,6 @@ pub(super) fn request_options(settings: &WebauthnSettings, challenge: &[u8]) -> 
 /// Returns the time for the browser in milliseconds.
 fn timeout() -> u64 {
     PASSKEY_CHALLENGE_LIFETIME.as_secs() * 1000
-}
-
-fn algorithm_number(algorithm: i128) -> i64 {
-    i64::try_from(algorithm).unwrap_or_default()
 }
 
 /// The answer to a challenge for a new passkey.
