@@ -105,10 +105,11 @@ impl Authenticator {
             Key::Es256(key) => {
                 let point: &[u8] = key.public_key().as_ref();
                 let (x, y) = (&point[1..33], &point[33..]);
-                [&[0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32][..], x, &[0x22, 0x58, 32], y].concat()
+                [&[0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32][..], x, &[0x22, 0x58, 32][..], y].concat()
             }
             Key::EdDsa(key) => {
-                [&[0xa4, 1, 1, 3, 0x27, 0x20, 6, 0x21, 0x58, 32][..], key.public_key().as_ref()].concat()
+                let x: &[u8] = key.public_key().as_ref();
+                [&[0xa4, 1, 1, 3, 0x27, 0x20, 6, 0x21, 0x58, 32][..], x].concat()
             }
             Key::Rs256(key) => {
                 // The modulus is the first integer of the RSAPublicKey (RFC 8017, appendix A.1.1), after nine bytes.
@@ -127,12 +128,12 @@ impl Authenticator {
             &self.authenticator_data(self.flags | HAS_CREDENTIAL)[..],
             &model[..],
             &length[..],
-            &self.credential_id,
+            &self.credential_id[..],
             cose_key,
         ]
         .concat();
         let size = u16::try_from(data.len()).unwrap().to_be_bytes();
-        let object = [&b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59"[..], &size[..], &data].concat();
+        let object = [&b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59"[..], &size[..], &data[..]].concat();
         let response = json!({
             "clientDataJSON": encode(&client_data),
             "attestationObject": encode(&object),

@@ -50,7 +50,7 @@ pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
     let parsed = match (integer(ALGORITHM), integer(KEY_TYPE), integer(CURVE)) {
         (Some(ES256), Some(EC2), Some(P256)) => {
             // An uncompressed point, by SEC 1, section 2.3.3.
-            let point = [&[4_u8][..], &coordinate(X)?, &coordinate(Y)?].concat();
+            let point = [&[4][..], &coordinate(X)?[..], &coordinate(Y)?[..]].concat();
             ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
         }
         (Some(EDDSA), Some(OKP), Some(CURVE_ED25519)) => ParsedPublicKey::new(&ED25519, coordinate(X)?),
