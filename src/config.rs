@@ -16,6 +16,7 @@ mod rendering;
 mod s3;
 mod url_parameters;
 mod web;
+mod webauthn;
 mod webrtc;
 
 use std::net::SocketAddr;
@@ -39,6 +40,9 @@ pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;
 pub use s3::S3Settings;
 pub use web::Web;
+pub use webauthn::{
+    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, MAX_PASSKEYS, PASSKEY_CHALLENGE_LIFETIME, WebauthnSettings,
+};
 pub use webrtc::{LiveKit, Webrtc};
 
 /// Maximum number of large requests and costly operations that wait for a thread. A further request or operation gets
@@ -64,6 +68,8 @@ pub struct Config {
     pub auth: Auth,
     #[command(flatten)]
     pub registration: Registration,
+    #[command(flatten)]
+    pub webauthn: WebauthnSettings,
     #[command(flatten)]
     pub notices: NoticeSettings,
     #[command(flatten)]

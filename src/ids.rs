@@ -124,6 +124,7 @@ id!(ContactRequestId, "crq");
 id!(ScheduledMessageId, "sch");
 id!(AttachmentId, "att");
 id!(CallId, "cal");
+id!(PasskeyId, "pky");
 id!(
     /// Id of a call participant: a device that is or was in a call. The API never shows this id; clients identify the
     /// device by its session.

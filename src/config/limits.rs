@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES,
-    MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE,
-    PASSWORD_MAX_DELAY,
+    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, LOGIN_CHALLENGE_LIFETIME,
+    LOGIN_CHALLENGE_TRIES, MAX_PASSKEYS, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE,
+    NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -82,6 +82,13 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             )
             .fixed(CODES_PER_SLOT.unsigned_abs()),
             limit("CODE_LIFETIME", "seconds", "codes from guessing", BAD_INPUT).fixed(CODE_LIFETIME.as_secs()),
+            limit("LOGIN_CHALLENGE_TRIES", "second factors for a sign-in", "accounts from guessing", BAD_INPUT)
+                .fixed(LOGIN_CHALLENGE_TRIES as u64),
+            limit("LOGIN_CHALLENGE_LIFETIME", "seconds", "accounts from guessing", BAD_INPUT)
+                .fixed(LOGIN_CHALLENGE_LIFETIME.as_secs()),
+            limit("RATE_PASSKEY_CHALLENGES", "challenges for passkeys from an address", "Postgres", RATE_LIMITED),
+            limit("PASSKEY_CHALLENGE_LIFETIME", "seconds", "Postgres", BAD_INPUT)
+                .fixed(PASSKEY_CHALLENGE_LIFETIME.as_secs()),
             limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_EDITS", "changes by a user", "the log", RATE_LIMITED),
@@ -108,14 +115,14 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             limit("RATE_CHANGES", "changes by a user", "the log", RATE_LIMITED),
             limit(
                 "PASSWORD_TRIES_PER_ACCOUNT",
-                "wrong passwords or codes",
-                "passwords and codes from guessing",
+                "wrong passwords, codes or second factors",
+                "accounts from guessing",
                 RATE_LIMITED,
             ),
             limit(
                 "PASSWORD_TRIES_PER_ADDRESS",
-                "wrong passwords or codes",
-                "passwords and codes from guessing",
+                "wrong passwords, codes or second factors",
+                "accounts from guessing",
                 RATE_LIMITED,
             ),
             limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED)
@@ -195,6 +202,7 @@ const GROUPS: [(&str, &[Limit]); 10] = [
     (
         "Content",
         &[
+            limit("MAX_PASSKEYS", "passkeys of a user", "readers and Postgres", BAD_INPUT).fixed(MAX_PASSKEYS as u64),
             limit("MAX_MESSAGE_LENGTH", "Unicode scalar values", "readers", BAD_INPUT),
             limit(
                 "MAX_GROUP_SIZE",

@@ -52,6 +52,9 @@ pub struct Rates {
     /// SMS with codes of all nodes together, a ceiling on the bill. Beyond it, only codes that verified owners use to sign in, to reset the password or to confirm are sent, up to as many again
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_sms: Allowance,
+    /// Challenges for passkeys that are requested from one address. Each sign-in with a passkey needs one
+    #[arg(long, env, default_value = "600/1h", value_name = "COUNT/TIME")]
+    pub rate_passkey_challenges: Allowance,
     /// Messages that one user sends or schedules
     #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
     pub rate_messages: Allowance,
@@ -94,10 +97,10 @@ pub struct Rates {
     /// Changes that one user makes to the profile, privacy settings, groups and own memberships
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_changes: Allowance,
-    /// Number of wrong passwords or codes for one account, or one name of it, after which each further attempt must wait. The wait doubles with each wrong one. All names of an account together have three times this number
+    /// Number of wrong passwords, codes or second factors for one account, or one name of it, after which each further attempt must wait. The wait doubles with each wrong one. All names of an account together have three times this number
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
-    /// Number of wrong passwords or codes from one address after which each further attempt must wait. The wait doubles with each wrong one
+    /// Number of wrong passwords, codes or second factors from one address after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
     /// Seconds of the first wait after wrong passwords or codes

@@ -7,7 +7,6 @@ use super::people::accounts::{WRONG_CREDENTIALS, check_connected, wrong_password
 use super::people::code_checks::{EnteredCode, RightCode};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
-use crate::ids::UserId;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::participants;
 use crate::store::messaging::scheduled_messages;
@@ -25,7 +24,8 @@ enum Proof<'a> {
 impl App {
     /// Deletes the viewer's account and all personal data, removes the user from all conversations, and revokes all
     /// sessions. The user's messages stay, without a sender. Needs either the password, or a CONFIRM code that was sent
-    /// to a verified e-mail address or phone number of the viewer.
+    /// to a verified e-mail address or phone number of the viewer. If the account has a second factor, the session must
+    /// be confirmed as well.
     pub async fn delete_account(
         &self,
         viewer: Viewer,
@@ -47,20 +47,21 @@ impl App {
         let right = self.people().check_password(Account::Own(&user), password, client).await?;
         let right = right.ok_or_else(|| wrong_password("password"))?;
         let log = self.log();
-        let deleted = log.transaction(async |tx| self.delete_user(tx, user.id, Proof::Password(&user)).await).await;
+        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer, Proof::Password(&user)).await).await;
         self.people().settle(&right.counted, deleted).await
     }
 
     async fn delete_by_code(&self, viewer: Viewer, code: &EnteredCode, client: &Client) -> Result<()> {
         let right = self.people().check_any_confirmation(viewer, code, client).await?;
         let log = self.log();
-        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer.user, Proof::Code(&right)).await).await;
+        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer, Proof::Code(&right)).await).await;
         self.people().settle_code(&right, deleted).await
     }
 
     /// Deletes the user. Locks the conversations before the user, in the same order as all other transactions. After
     /// the user is locked, no other transaction can add the user to a conversation or sign the user in.
-    async fn delete_user(&self, tx: &mut Transaction<'_>, user: UserId, proof: Proof<'_>) -> Result<()> {
+    async fn delete_user(&self, tx: &mut Transaction<'_>, viewer: Viewer, proof: Proof<'_>) -> Result<()> {
+        let user = viewer.user;
         tx.record(Change::UserUpdated { user });
         // Scheduled messages come first, because the scheduler also locks them before conversations.
         scheduled_messages::delete_of(tx.conn(), user).await?;
@@ -73,6 +74,7 @@ impl App {
             Proof::Password(_) => {}
             Proof::Code(code) => code.use_up(tx).await?,
         }
+        self.people().check_second_factor(tx, viewer).await?;
         if !participants::all_of_user(tx.conn(), user).await?.is_empty() {
             return Err(Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again.")));
         }

@@ -44,10 +44,13 @@ use super::people::confirmations::Confirmations;
 use super::people::contact_points::ContactPoints;
 use super::people::contacts::Contacts;
 use super::people::core::PeopleCore;
+use super::people::factor_logins::FactorLogins;
 use super::people::last_seen;
+use super::people::passkeys::Passkeys;
 use super::people::passwords::Passwords;
 use super::people::presence::{self, Presences};
 use super::people::privacy::Privacy;
+use super::people::second_factors::SecondFactors;
 use super::people::sessions::Sessions;
 use super::people::tokens::{KeyError, Tokens};
 use super::people::users::Users;
@@ -155,6 +158,8 @@ impl App {
             passwords,
             tokens,
             registration: config.registration.registration,
+            webauthn: config.webauthn.clone(),
+            app_name: config.notices.app_name.clone(),
             notices,
             sms_countries: config.notices.sms_countries.clone(),
         });
@@ -207,6 +212,18 @@ impl App {
 
     pub fn confirmations(&self) -> Confirmations<'_> {
         Confirmations { core: &self.inner.people }
+    }
+
+    pub fn second_factors(&self) -> SecondFactors<'_> {
+        SecondFactors { core: &self.inner.people }
+    }
+
+    pub fn factor_logins(&self) -> FactorLogins<'_> {
+        FactorLogins { core: &self.inner.people }
+    }
+
+    pub fn passkeys(&self) -> Passkeys<'_> {
+        Passkeys { core: &self.inner.people }
     }
 
     pub fn contact_points(&self) -> ContactPoints<'_> {

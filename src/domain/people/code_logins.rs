@@ -10,6 +10,7 @@ use super::code_checks::{CheckedCode, CodeFields, EnteredCode, RightCode};
 use super::code_slots::{CodePurpose, Slot};
 use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
+use super::factor_logins::{FactorLogins, FirstFactor, SignIn};
 use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
@@ -23,7 +24,6 @@ use crate::log::Transaction;
 use crate::notices::Notice;
 use crate::random::Random;
 use crate::store::people::privacy_settings::Privacy;
-use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
 /// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
@@ -86,11 +86,12 @@ impl CodeLogins<'_> {
         let right = self.check_code(CodePurpose::Login, &contact_point, &code, client).await?;
         let new = NewAccount { contact_point: &contact_point, display_name, invite: login.invite };
         let signed_in = self.sign_in(&new, &right, &device, client).await;
-        self.core.settle_code(&right, signed_in).await
+        self.core.settle_code(&right, signed_in).await?.map_err(Error::FactorRequired)
     }
 
     /// Sets a new password, ends all sessions of the account and opens a new one. Deletes the live codes of the
-    /// account, because a thief might have requested some.
+    /// account, because a thief might have requested some. If the account has a second factor, all this happens when
+    /// the client sends it.
     pub async fn reset_password(&self, reset: PasswordReset, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();
@@ -101,7 +102,8 @@ impl CodeLogins<'_> {
         check.done()?;
         let right = self.check_code(CodePurpose::ResetPassword, &contact_point, &code, client).await?;
         let done = self.replace_password(&contact_point, password, &right, device, client).await;
-        let (signed_in, user) = self.core.settle_code(&right, done).await?;
+        let (outcome, user) = self.core.settle_code(&right, done).await?;
+        let signed_in = outcome.map_err(Error::FactorRequired)?;
         self.core.tell_owner(&user, &Notice::PasswordReset { username: user.username.clone() }, client);
         Ok(signed_in)
     }
@@ -123,7 +125,7 @@ impl CodeLogins<'_> {
         right: &RightCode,
         device: &Device,
         client: &Client,
-    ) -> Result<SignedIn> {
+    ) -> Result<FirstFactor> {
         let (log, forms) = (&self.core.base.log, &new.contact_point.forms);
         let mut admission = None;
         let mut tries = 1;
@@ -150,9 +152,10 @@ impl CodeLogins<'_> {
         Ok(admission)
     }
 
-    /// Uses up the code and opens a session, of a new account if no account has the address or number. Returns CONFLICT
-    /// if a concurrent request has made or deleted the account meanwhile. An existing user is locked before the code is
-    /// used up, in the same order as by a reset of the password, which deletes the codes of the user.
+    /// Uses up the code and opens a session, of a new account if no account has the address or number, or makes a
+    /// challenge if the account has a second factor. Returns CONFLICT if a concurrent request has made or deleted the
+    /// account meanwhile. An existing user is locked before the code is used up, in the same order as by a reset of the
+    /// password, which deletes the codes of the user.
     async fn open(
         &self,
         tx: &mut Transaction<'_>,
@@ -160,12 +163,13 @@ impl CodeLogins<'_> {
         right: &RightCode,
         admission: Option<&Admission>,
         device: Device,
-    ) -> Result<SignedIn> {
-        let sessions = Sessions { core: self.core };
+    ) -> Result<FirstFactor> {
         let existing = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await?;
         right.use_up(tx).await?;
         if let Some(user) = existing {
-            return sessions.open(tx, user.id, device).await;
+            let password_hash = user.password_hash.as_deref();
+            let sign_in = SignIn { user: &user, password_hash, new_password_hash: None, device };
+            return FactorLogins { core: self.core }.open(tx, sign_in).await;
         }
         admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
         let user = self.new_user(new);
@@ -174,8 +178,8 @@ impl CodeLogins<'_> {
             Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => changed(),
             error => error.into(),
         })?;
-        let signed_in = sessions.open(tx, user.id, device).await?;
-        Ok(SignedIn { is_new_account: true, ..signed_in })
+        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        Ok(Ok(SignedIn { is_new_account: true, ..signed_in }))
     }
 
     /// Makes the row of a new account, with its verified address or number and without a password.
@@ -208,7 +212,7 @@ impl CodeLogins<'_> {
         right: &RightCode,
         device: Device,
         client: &Client,
-    ) -> Result<(SignedIn, User)> {
+    ) -> Result<(FirstFactor, User)> {
         let found = users::by_verified(&mut *self.core.base.connection().await?, &contact_point.forms).await?;
         let user = found.ok_or_else(|| right.wrong())?;
         let known_words = vec![user.username.clone(), user.display_name.clone(), contact_point.value.clone()];
@@ -221,11 +225,10 @@ impl CodeLogins<'_> {
             let locked = users::lock_row(tx.conn(), user.id).await?;
             let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| right.wrong())?;
             right.use_up(tx).await?;
-            self.core.delete_codes(tx, &user).await?;
-            users::set_password(tx.conn(), user.id, &hash).await?;
-            let sessions = Sessions { core: self.core };
-            sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
-            Ok((sessions.open(tx, user.id, device).await?, user))
+            let password_hash = user.password_hash.as_deref();
+            let sign_in = SignIn { user: &user, password_hash, new_password_hash: Some(&hash), device };
+            let outcome = FactorLogins { core: self.core }.open(tx, sign_in).await?;
+            Ok((outcome, user))
         })
         .await
     }

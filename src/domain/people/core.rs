@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::tokens::Tokens;
-use crate::config::{RegistrationMode, SmsCountries};
+use crate::config::{RegistrationMode, SmsCountries, WebauthnSettings};
 use crate::domain::base::Base;
 use crate::domain::files::core::FilesCore;
 use crate::live::Live;
@@ -19,6 +19,9 @@ pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) passwords: Passwords,
     pub(in crate::domain) tokens: Tokens,
     pub(in crate::domain) registration: RegistrationMode,
+    pub(in crate::domain) webauthn: WebauthnSettings,
+    /// Name of the service, which authenticator apps and passkeys show.
+    pub(in crate::domain) app_name: String,
     pub(in crate::domain) notices: Notifier,
     /// Countries to whose phone numbers the server sends SMS.
     pub(in crate::domain) sms_countries: SmsCountries,

@@ -11,8 +11,8 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, parse_changed_id};
 
-/// A signed-in session with its tokens: the result of the mutations `register`, `login`, `loginWithCode`,
-/// `resetPassword` and `refreshSession`.
+/// A signed-in session with its tokens: the result of the mutations `register`, `login`, `completeLogin`,
+/// `loginWithCode`, `loginWithPasskey`, `resetPassword` and `refreshSession`.
 #[derive(SimpleObject)]
 pub struct AuthPayload {
     /// The signed-in account.
@@ -181,7 +181,8 @@ impl AccountMutation {
     }
 
     /// Signs in with a password and opens a session. Errors: UNAUTHENTICATED if the account does not exist or the
-    /// password is wrong. BAD_USER_INPUT if `deviceName` breaks its rule. RATE_LIMITED after too many wrong passwords.
+    /// password is wrong. FACTOR_REQUIRED if the password is right and the account has a second factor: see
+    /// `completeLogin`. BAD_USER_INPUT if `deviceName` breaks its rule. RATE_LIMITED after too many wrong passwords.
     async fn login(
         &self,
         ctx: &Context<'_>,
@@ -210,8 +211,8 @@ impl AccountMutation {
 
     /// Changes the password, ends all other sessions of the account, and sends a notice to its verified e-mail address
     /// and phone number. Errors: BAD_USER_INPUT if the current password is wrong or missing, or if the new password
-    /// breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has no password and the identity
-    /// is not confirmed. RATE_LIMITED after too many wrong passwords.
+    /// breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has no password or has a second
+    /// factor, and the identity is not confirmed. RATE_LIMITED after too many wrong passwords.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
@@ -226,8 +227,9 @@ impl AccountMutation {
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
     /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password or the
-    /// code is wrong. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too many
-    /// wrong passwords or codes.
+    /// code is wrong. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a second factor and the
+    /// identity is not confirmed. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED
+    /// after too many wrong passwords or codes.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,

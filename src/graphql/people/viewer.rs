@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object};
 use chrono::Utc;
 
 use super::contact::{ContactRequest, ContactRequestDirection};
+use super::passkey::Passkey;
 use super::privacy::PrivacySettings;
 use super::session::Session;
 use super::user::User;
@@ -70,6 +71,24 @@ impl Viewer {
     /// `resetPassword` sets one.
     async fn has_password(&self) -> bool {
         self.row.password_hash.is_some()
+    }
+
+    /// Whether the account has an authenticator app as its second factor.
+    async fn totp_enabled(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(ctx.app().second_factors().is_totp_enabled(self.identity).await?)
+    }
+
+    /// Number of unused recovery codes. Null if the account has no authenticator app.
+    async fn recovery_codes_left(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+        let left = ctx.app().second_factors().recovery_codes_left(self.identity).await;
+        let left = left.map(|left| left.map(|left| i32::try_from(left).unwrap_or(i32::MAX)));
+        left.map_err(Into::into).transpose()
+    }
+
+    /// The passkeys of the account, oldest first, at most 20.
+    async fn passkeys(&self, ctx: &Context<'_>) -> Result<Vec<Passkey>> {
+        let rows = ctx.app().passkeys().list(self.identity).await?;
+        Ok(rows.into_iter().map(Passkey).collect())
     }
 
     /// The viewer's conversations, most recently active first. Archived conversations are listed only with the filter

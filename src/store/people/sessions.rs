@@ -20,7 +20,7 @@ pub struct Session {
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When the user last proved their identity in this session: by signing in, or later by a password or a code.
+    /// When the user last proved their identity in this session: by signing in, or later by `confirmIdentity`.
     pub confirmed_at: DateTime<Utc>,
 }
 
@@ -106,6 +106,18 @@ pub async fn confirmed_at(conn: &mut Connection, id: SessionId) -> QueryResult<O
 pub async fn confirm(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
     let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
     diesel::update(unrevoked).set(sessions::confirmed_at.eq(now)).execute(conn).await.map(|rows| rows == 1)
+}
+
+/// Ends the confirmations of all sessions of the user except `kept`: sets them to the time `expired`, unless they are
+/// older.
+pub async fn end_confirmations(
+    conn: &mut Connection,
+    user: UserId,
+    kept: SessionId,
+    expired: DateTime<Utc>,
+) -> QueryResult<()> {
+    let others = sessions::user_id.eq(user).and(sessions::id.ne(kept)).and(sessions::confirmed_at.gt(expired));
+    diesel::update(sessions::table.filter(others)).set(sessions::confirmed_at.eq(expired)).execute(conn).await.map(drop)
 }
 
 /// Revokes the user's sessions that `which` selects and that are not revoked yet. Returns their ids.

@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::{CLOSED, Row};
-use crate::support::{PASSWORD, User};
+use crate::support::{Authenticator, PASSWORD, User};
 
 macro_rules! row {
     ($mutation:literal, log $log:expr, ada $ada:expr, bob $bob:expr, |$world:ident| $perform:expr) => {
@@ -37,6 +37,8 @@ pub fn rows() -> Vec<Row> {
             let eve = world.node.register("eve").await;
             world.ada.add_participants(&world.group, &[&eve]).await.data()
         }),
+        // Second factors and passkeys concern only the sign-in, so they cause no events.
+        row!("addPasskey", log [], ada [], bob [], |world| world.ada.add_passkey(&mut Authenticator::new()).await),
         row!("addReaction", log["message_updated"], ada["MessageUpdated"], bob["MessageUpdated"], |world| world
             .about("addReaction", ", emoji: \"👍\"")
             .await),
@@ -54,11 +56,17 @@ pub fn rows() -> Vec<Row> {
             }) { viewer { id } } }";
             world.ada.query(query, json!({"old": PASSWORD})).await
         }),
+        row!("completeLogin", log [], ada [], bob [], |world| {
+            let (app, _) = world.ada.enable_totp().await;
+            let challenge = world.node.challenge_of(&world.ada).await;
+            world.node.complete_login(&challenge, json!({"totp": app.code_in(1)})).await.data()
+        }),
         // An attachment causes no event until a message with it is sent.
         row!("completeUpload", log [], ada [], bob [], |world| world.ada.upload_note("note").await),
         row!("confirmIdentity", log [], ada [], bob [], |world| {
             world.ada.confirm_by_password(PASSWORD).await.data()
         }),
+        row!("confirmTotp", log [], ada [], bob [], |world| world.ada.enable_totp().await),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
         row!(
@@ -105,6 +113,10 @@ pub fn rows() -> Vec<Row> {
             world.ada.query(query, json!({"id": own["id"], "scope": "EVERYONE"})).await;
             world.ada.query(query, json!({"id": world.message["id"], "scope": "VIEWER"})).await
         }),
+        row!("disableTotp", log [], ada [], bob [], |world| {
+            world.ada.enable_totp().await;
+            world.ada.query("mutation { disableTotp { viewer { id } } }", json!({})).await
+        }),
         row!("editMessage", log ["message_added", "message_updated"], ada ["MessageAdded", "MessageUpdated"], bob ["MessageAdded", "MessageUpdated"], |world| {
             let own = world.ada.send(&world.direct, "hello").await;
             let query = "mutation ($id: ID!) { editMessage(input: {messageId: $id, body: \"hi\"}) { message { id } } }";
@@ -133,6 +145,11 @@ pub fn rows() -> Vec<Row> {
             |world| world.ada.leave(&world.group).await.data()),
         // A new session causes no event.
         row!("loginWithCode", log [], ada [], bob [], |world| world.node.user_by_code(&email(&world.ada)).await),
+        row!("loginWithPasskey", log [], ada [], bob [], |world| {
+            let mut authenticator = Authenticator::new();
+            world.ada.add_passkey(&mut authenticator).await;
+            world.node.login_with_passkey(&authenticator).await.data()
+        }),
         row!("login", log [], ada [], bob [], |world| {
             User::login(&*world.node, &world.ada.username, PASSWORD).await
         }),
@@ -151,7 +168,13 @@ pub fn rows() -> Vec<Row> {
             let eve = world.node.register("eve").await;
             world.ada.open_direct(&eve).await
         }),
+        row!("passkeyCreationOptions", log [], ada [], bob [], |world| world.ada.creation_options().await),
+        row!("passkeyRequestOptions", log [], ada [], bob [], |world| world.node.passkey_options().await),
         row!("pinMessage", log ["message_updated", "message_added"], ada ["MessageUpdated", "MessageAdded"], bob ["MessageUpdated", "MessageAdded"], |world| world.about("pinMessage", "").await),
+        row!("regenerateRecoveryCodes", log [], ada [], bob [], |world| {
+            world.ada.enable_totp().await;
+            world.ada.query("mutation { regenerateRecoveryCodes { recoveryCodes } }", json!({})).await
+        }),
         row!("refreshSession", log [], ada [], bob [], |world| {
             let query = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
             world.node.call(None, query, json!({"token": world.ada.refresh_token})).await.data()
@@ -165,9 +188,19 @@ pub fn rows() -> Vec<Row> {
         row!("removeParticipant", log ["conversation_removed", "conversation_updated", "message_added"],
             ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"],
             |world| world.ada.remove(&world.group, &world.bob).await.data()),
+        row!("removePasskey", log [], ada [], bob [], |world| {
+            let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
+            let query = "mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }";
+            world.ada.query(query, json!({"id": passkey["id"]})).await
+        }),
         row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
             world.about("addReaction", ", emoji: \"👍\"").await;
             world.about("removeReaction", ", emoji: \"👍\"").await;
+        }),
+        row!("renamePasskey", log [], ada [], bob [], |world| {
+            let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
+            let query = "mutation ($id: ID!) { renamePasskey(input: {id: $id, name: \"x\"}) { passkey { id } } }";
+            world.ada.query(query, json!({"id": passkey["id"]})).await
         }),
         row!("requestCode", log [], ada [], bob [], |world| world.node.code(&email(&world.ada), "LOGIN").await),
         // Ada has two sessions, and both end.
@@ -210,6 +243,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation { setPresence(input: {status: AWAY}) { presence { status } } }";
             world.ada.query(query, json!({})).await
         }),
+        row!("setUpTotp", log [], ada [], bob [], |world| world.ada.set_up_totp().await),
         row!("setTyping", log [], ada [], bob ["TypingChanged"], |world| {
             let query =
                 "mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }";

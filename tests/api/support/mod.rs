@@ -1,10 +1,12 @@
 //! Nodes that run in the test process, and clients that call them over HTTP and WebSocket.
 
+pub mod authenticator;
 mod brokers;
 mod calls;
 mod client;
 mod codes;
 mod database;
+mod factors;
 mod files;
 mod groups;
 pub mod http;
@@ -16,6 +18,7 @@ mod scale;
 mod socket;
 mod waiting;
 
+pub use authenticator::Authenticator;
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
 pub use calls::{CallEvents, call_sessions};
 pub use client::{Answer, Api, User};
