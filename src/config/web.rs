@@ -51,7 +51,7 @@ impl Web {
 }
 
 /// Whether the pages of an origin (RFC 6454, section 6.2) come from this machine.
-fn is_loopback(origin: &str) -> bool {
+pub(super) fn is_loopback(origin: &str) -> bool {
     let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
         return false;
     };

@@ -154,6 +154,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    identities (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        issuer -> Text,
+        subject -> Text,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     invites (id) {
         id -> Uuid,
         code -> Text,
@@ -330,6 +341,17 @@ diesel::table! {
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
         confirmed_at -> Timestamptz,
+        issuer -> Nullable<Text>,
+        issuer_subject -> Nullable<Text>,
+        issuer_session -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    sign_in_codes (code_hash) {
+        code_hash -> Bytea,
+        assertion -> Text,
+        expires_at -> Timestamptz,
     }
 }
 
@@ -352,6 +374,7 @@ diesel::table! {
         email_verified_at -> Nullable<Timestamptz>,
         phone_verified_at -> Nullable<Timestamptz>,
         search_name -> Text,
+        is_guest -> Bool,
     }
 }
 
@@ -372,6 +395,7 @@ diesel::joinable!(call_rings -> users (user_id));
 diesel::joinable!(calls -> conversations (conversation_id));
 diesel::joinable!(calls -> users (withheld_from));
 diesel::joinable!(conversations -> attachments (avatar_id));
+diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
 diesel::joinable!(mentions -> messages (message_id));
@@ -408,6 +432,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     contacts,
     conversations,
     events,
+    identities,
     invites,
     log_head,
     mentions,
@@ -424,6 +449,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     scheduled_messages,
     search_state,
     sessions,
+    sign_in_codes,
     users,
     verification_codes,
 );

@@ -2,9 +2,12 @@
 
 pub mod blocks;
 pub mod contacts;
+pub mod guests;
+pub mod identities;
 pub mod privacy;
 pub mod privacy_settings;
 pub mod registration_invites;
 pub mod sessions;
+pub mod sign_in_codes;
 pub mod users;
 pub mod verification_codes;
