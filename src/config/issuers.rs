@@ -162,14 +162,17 @@ mod tests {
         assert!(allows(&local, "http://localhost:5173/signed-in") && allows(&local, "http://127.0.0.1:8080/"));
         assert!(!allows(&local, "https://example.org/"));
         assert_eq!(local.origin(Some("localhost:8080")).as_deref(), Some("http://localhost:8080"));
-        for host in [None, Some("example.org"), Some("127.0.0.1.example.org"), Some("localhost@example.org"), Some("")] {
+        for host in [None, Some("example.org"), Some("127.0.0.1.example.org"), Some("localhost@example.org"), Some("")]
+        {
             assert_eq!(local.origin(host), None, "{host:?}");
         }
     }
 
     #[test]
     fn wrong_addresses_are_refused_at_the_start() {
-        for bad in ["chat.example.org", "http://chat.example.org", "https://chat.example.org/path", "https://a@b.example"] {
+        for bad in
+            ["chat.example.org", "http://chat.example.org", "https://chat.example.org/path", "https://a@b.example"]
+        {
             assert!(public_url(bad).is_err(), "{bad}");
         }
         for bad in ["", "javascript:alert(1)", "data:text/html,x", "https://a.example/?next=", "app.example.org"] {

@@ -91,6 +91,7 @@ impl Accounts<'_> {
             avatar_id: None,
             email_verified_at: None,
             phone_verified_at: None,
+            is_guest: false,
             privacy: Privacy::default(),
         };
         let log = &self.core.base.log;
@@ -237,6 +238,9 @@ impl Accounts<'_> {
         }
         let updated = users::replace_password(tx.conn(), user.id, user.password_hash.as_deref(), hash).await?;
         let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
+        if user.is_guest {
+            tx.record(Change::UserUpdated { user: viewer.user });
+        }
         Sessions { core: self.core }.revoke_sessions(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
     }
@@ -292,7 +296,7 @@ pub(in crate::domain) fn wrong_password(path: &str) -> Error {
 /// Maps a violation of the unique index on usernames to CONFLICT. Usernames are public, so the error may reveal that a
 /// username exists. E-mail addresses and phone numbers never conflict here, because they are unverified and need not be
 /// unique.
-fn username_conflict(error: Diesel) -> Error {
+pub(super) fn username_conflict(error: Diesel) -> Error {
     match &error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
             if details.constraint_name() == Some("users_username_key") =>

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use super::contact_point::{ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
 use super::tries::{Subject, contact_point_key};
-use crate::config::{CODE_LIFETIME, CODE_TRIES, RegistrationMode};
+use crate::config::{CODE_LIFETIME, CODE_TRIES};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::{self, CODE_DIGITS, Check};
@@ -186,7 +186,7 @@ impl Codes<'_> {
     fn is_sent(&self, purpose: CodePurpose, owner: Option<UserId>) -> bool {
         match purpose {
             // A code also makes a new account.
-            CodePurpose::Login => owner.is_some() || self.core.registration != RegistrationMode::Closed,
+            CodePurpose::Login => owner.is_some() || self.core.registration.allows_codes(),
             CodePurpose::ResetPassword => owner.is_some(),
             CodePurpose::Verify | CodePurpose::Confirm => true,
         }

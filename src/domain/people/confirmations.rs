@@ -32,6 +32,8 @@ pub enum Proof {
     Password(String),
     /// A CONFIRM code and the e-mail address or phone number to which it was sent.
     Code(ContactPointInput, String),
+    /// A token of an issuer, or a sign-in code of a login in the browser.
+    Token(String),
 }
 
 impl Confirmations<'_> {
@@ -40,6 +42,7 @@ impl Confirmations<'_> {
         match proof {
             Proof::Password(password) => self.confirm_by_password(viewer, password, client).await,
             Proof::Code(contact_point, code) => self.confirm_by_code(viewer, contact_point, &code, client).await,
+            Proof::Token(token) => self.confirm_by_token(viewer, &token, client).await,
         }
     }
 
@@ -82,6 +85,12 @@ impl Confirmations<'_> {
         self.core.keep_code(&right, confirmed).await
     }
 
+    async fn confirm_by_token(&self, viewer: Viewer, token: &str, client: &Client) -> Result<DateTime<Utc>> {
+        self.core.check_token_of_viewer(viewer, token, client).await?;
+        let log = &self.core.base.log;
+        log.transaction(async |tx| self.record(tx, viewer).await).await
+    }
+
     async fn record(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<DateTime<Utc>> {
         let now = self.core.base.now();
         if sessions::confirm(tx.conn(), viewer.session, now).await? { Ok(now + CONFIRMED_FOR) } else { Err(ENDED) }
@@ -89,10 +98,11 @@ impl Confirmations<'_> {
 }
 
 impl PeopleCore {
-    /// Returns `ConfirmationRequired` unless the viewer has confirmed their identity in the last minutes. Call this in
-    /// the transaction of the change.
+    /// Returns `ConfirmationRequired` unless the viewer has confirmed their identity in the last minutes. A guest has
+    /// nothing to confirm it with, so the session is enough. Call this in the transaction of the change.
     pub(super) async fn check_confirmed(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<()> {
-        let confirmed_at = sessions::confirmed_at(tx.conn(), viewer.session).await?.ok_or(ENDED)?;
-        if self.base.now() < confirmed_at + CONFIRMED_FOR { Ok(()) } else { Err(Error::ConfirmationRequired) }
+        let (confirmed_at, is_guest) = sessions::confirmed_at(tx.conn(), viewer.session).await?.ok_or(ENDED)?;
+        let is_confirmed = is_guest || self.base.now() < confirmed_at + CONFIRMED_FOR;
+        if is_confirmed { Ok(()) } else { Err(Error::ConfirmationRequired) }
     }
 }

@@ -16,6 +16,7 @@ use crate::domain::viewer::Viewer;
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::notices::Notice;
+use crate::store::people::identities;
 use crate::store::people::users::{self, User, UserChanges};
 
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
@@ -125,7 +126,9 @@ impl PeopleCore {
         }
         check.done()?;
         if !removed.is_empty() {
-            check_still_signs_in(&user, &removed)?;
+            if identities::count(tx.conn(), viewer.user).await? == 0 {
+                check_still_signs_in(&user, &removed)?;
+            }
             self.check_confirmed(tx, viewer).await?;
         }
         Ok((changes, removed))
@@ -140,7 +143,8 @@ impl PeopleCore {
     }
 }
 
-/// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
+/// Returns BAD_USER_INPUT if the owner, who has no identity at an issuer, could no longer sign in without these addresses
+/// and numbers.
 fn check_still_signs_in(user: &User, removed: &[Former]) -> Result<()> {
     let keeps_one = Kind::ALL.iter().any(|kind| {
         let is_removed = removed.iter().any(|former| former.kind == *kind);

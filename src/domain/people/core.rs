@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::tokens::Tokens;
-use crate::config::RegistrationMode;
+use crate::config::{IssuerSettings, RegistrationMode};
 use crate::domain::base::Base;
 use crate::domain::files::core::FilesCore;
+use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::log::LiveSessions;
 use crate::notices::Notifier;
@@ -19,5 +20,9 @@ pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) passwords: Passwords,
     pub(in crate::domain) tokens: Tokens,
     pub(in crate::domain) registration: RegistrationMode,
+    /// Whether `createGuest` makes accounts.
+    pub(in crate::domain) guests: bool,
+    pub(in crate::domain) issuers: Issuers,
+    pub(in crate::domain) issuer_settings: IssuerSettings,
     pub(in crate::domain) notices: Notifier,
 }

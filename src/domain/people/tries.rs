@@ -35,6 +35,9 @@ pub(super) struct Try {
     network: Option<Key>,
 }
 
+/// An attempt that counts as failed for the network of the client only.
+pub(super) struct NetworkTry(Option<Key>);
+
 impl PeopleCore {
     /// Counts an attempt as failed before it is made. Returns RATE_LIMITED if too many attempts have failed.
     pub(super) async fn count_try(&self, subject: Subject<'_>, network: Option<ClientNetwork>) -> Result<Try> {
@@ -63,6 +66,21 @@ impl PeopleCore {
     pub(super) async fn undo_try(&self, counted: Try) {
         self.undo_attempt(Guard::Account, Some(counted.account)).await;
         self.undo_attempt(Guard::Network, counted.network).await;
+    }
+
+    /// Counts an attempt with a token, which belongs to no account yet. Returns RATE_LIMITED if too many attempts of the
+    /// network have failed.
+    pub(super) async fn count_network_try(&self, network: Option<ClientNetwork>) -> Result<NetworkTry> {
+        let key = network.map(Key::Network);
+        if let Some(key) = key {
+            self.guard(Guard::Network, key).await?;
+        }
+        Ok(NetworkTry(key))
+    }
+
+    /// Takes back an attempt that has succeeded, or in which nothing was compared.
+    pub(super) async fn undo_network_try(&self, NetworkTry(key): NetworkTry) {
+        self.undo_attempt(Guard::Network, key).await;
     }
 
     async fn count_subject_and_network(&self, subject: Subject<'_>, network: ClientNetwork) -> Result<Try> {

@@ -1,0 +1,190 @@
+//! Signing in with a token of an issuer. The first sign-in makes an account, or links the identity to an account with the
+//! same verified e-mail address, as the settings of the issuer allow.
+
+use std::sync::Arc;
+
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+
+use super::accounts::check_connected;
+use super::code_logins::changed;
+use super::core::PeopleCore;
+use super::sessions::{Device, Sessions, SignedIn};
+use super::usernames::{USER, converted, generated, with_suffix};
+use crate::domain::client::Client;
+use crate::domain::error::{Error, Result};
+use crate::domain::validate::Check;
+use crate::ids::UserId;
+use crate::issuers::{Assertion, Issuer};
+use crate::limiter::{Key, Rate};
+use crate::log::Transaction;
+use crate::store::Connection;
+use crate::store::people::identities;
+use crate::store::people::privacy_settings::Privacy;
+use crate::store::people::users::{self, User};
+
+/// Number of times that a sign-in is tried. A further time is necessary if the username is taken, or if a concurrent
+/// request makes, links or deletes the account.
+const TRIES: usize = 5;
+
+pub struct IssuerLogins<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+/// A verified token, and what it allows.
+struct Login<'a> {
+    assertion: &'a Assertion,
+    /// The verified e-mail address in the form in which it is stored.
+    email: Option<String>,
+    /// Whether an account that has verified the same e-mail address is linked.
+    links: bool,
+}
+
+impl IssuerLogins<'_> {
+    /// Signs in the user to whose account the identity of the token is linked. If it is linked to none, makes an account
+    /// without a password, as the issuer and the registration mode allow.
+    pub async fn sign_in(&self, token: &str, device: Device, client: &Client) -> Result<SignedIn> {
+        check_connected(client)?;
+        let mut check = Check::default();
+        let device = device.checked(&mut check);
+        check.done()?;
+        let assertion = self.core.prove(token, client).await?;
+        // A sign-in code can be of an issuer that the operator has removed since.
+        let issuer = self.core.issuers.by_url(&assertion.issuer);
+        let issuer = issuer.ok_or_else(|| Error::invalid("token", "The server no longer accepts this issuer."))?;
+        let email = assertion.verified_email.as_deref().and_then(stored_email);
+        let login = Login { assertion: &assertion, email, links: issuer.links_by_verified_email() };
+        let (log, mut is_admitted) = (&self.core.base.log, false);
+        for attempt in 0..TRIES {
+            if !is_admitted && !self.is_known(&login).await? {
+                self.admit(issuer, client)?;
+                is_admitted = true;
+            }
+            let opened = log.transaction(async |tx| self.open(tx, &login, is_admitted, attempt, device.clone()).await);
+            match opened.await {
+                Err(Error::Conflict(_)) => {}
+                opened => return opened,
+            }
+        }
+        Err(changed())
+    }
+
+    /// Whether the sign-in needs no new account.
+    async fn is_known(&self, login: &Login<'_>) -> Result<bool> {
+        let mut connection = self.core.base.connection().await?;
+        let Assertion { issuer, subject, .. } = login.assertion;
+        Ok(identities::owner(&mut connection, issuer, subject).await?.is_some()
+            || linkable(&mut connection, login).await?.is_some())
+    }
+
+    /// Checks whether a new account may be made.
+    fn admit(&self, issuer: &Issuer, client: &Client) -> Result<()> {
+        if !issuer.allows_registration() || !self.core.registration.allows_issuers() {
+            return Err(Error::Forbidden(
+                "No account is linked to this identity, and the server makes none. Sign in to your account in another \
+                 way and call `linkIdentity`, or ask the operator of the server for an account.",
+            ));
+        }
+        if let Some(network) = client.network {
+            self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a session of the account of the identity, of an account to which the identity can be linked, or of a new
+    /// one. Returns CONFLICT if the username is taken, or if a concurrent request has changed the account meanwhile.
+    async fn open(
+        &self,
+        tx: &mut Transaction<'_>,
+        login: &Login<'_>,
+        is_admitted: bool,
+        attempt: usize,
+        device: Device,
+    ) -> Result<SignedIn> {
+        let (assertion, sessions) = (login.assertion, Sessions { core: self.core });
+        let (issuer, subject) = (assertion.issuer.as_str(), assertion.subject.as_str());
+        if let Some(user) = identities::owner(tx.conn(), issuer, subject).await? {
+            // The user is locked before the identity, in the same order as by the deletion of the account.
+            users::lock(tx.conn(), user).await?;
+            if !identities::record_use(tx.conn(), user, issuer, subject, self.core.base.now()).await? {
+                return Err(changed());
+            }
+            return sessions.open_by(tx, user, device, Some(assertion)).await;
+        }
+        let linked = linkable(tx.conn(), login).await?;
+        let is_new_account = linked.is_none();
+        let user = match linked {
+            Some(user) => user.id,
+            None if is_admitted => self.insert_user(tx, login, attempt).await?,
+            None => return Err(changed()),
+        };
+        identities::insert(tx.conn(), &self.core.new_identity(user, assertion)).await.map_err(conflict)?;
+        let signed_in = sessions.open_by(tx, user, device, Some(assertion)).await?;
+        Ok(SignedIn { is_new_account, ..signed_in })
+    }
+
+    /// Inserts a new account. The e-mail address is left out if another account has verified it.
+    async fn insert_user(&self, tx: &mut Transaction<'_>, login: &Login<'_>, attempt: usize) -> Result<UserId> {
+        let email = match &login.email {
+            Some(email) if users::by_verified(tx.conn(), std::slice::from_ref(email)).await?.is_none() => {
+                Some(email.clone())
+            }
+            _ => None,
+        };
+        let (now, random) = (self.core.base.now(), &self.core.base.random);
+        let wanted = login.assertion.username.as_deref().and_then(converted);
+        let username = match wanted {
+            Some(username) if attempt == 0 => username,
+            Some(username) if attempt + 1 < TRIES => with_suffix(&username, random),
+            _ => generated(USER, random),
+        };
+        let user = User {
+            id: UserId::new(now, random),
+            display_name: login.assertion.name.as_deref().and_then(display_name).unwrap_or_else(|| username.clone()),
+            username,
+            about: None,
+            email_verified_at: email.as_ref().map(|_| now),
+            phone_verified_at: None,
+            email,
+            phone: None,
+            password_hash: None,
+            created_at: now,
+            last_seen_at: None,
+            avatar_id: None,
+            is_guest: false,
+            privacy: Privacy::default(),
+        };
+        users::insert(tx.conn(), &user).await.map_err(conflict)?;
+        Ok(user.id)
+    }
+}
+
+/// Returns the account that has verified the e-mail address of the token, if the issuer links such accounts. Locks it
+/// within a transaction.
+async fn linkable(conn: &mut Connection, login: &Login<'_>) -> Result<Option<User>> {
+    match &login.email {
+        Some(email) if login.links => Ok(users::lock_by_verified(conn, std::slice::from_ref(email)).await?),
+        _ => Ok(None),
+    }
+}
+
+/// Returns an issuer's e-mail address in the form in which it is stored. None if it is no address.
+fn stored_email(email: &str) -> Option<String> {
+    let mut check = Check::default();
+    let email = check.email("token", email);
+    check.done().is_ok().then_some(email)
+}
+
+/// Returns an issuer's name of a user as a display name. None if it breaks the rules of display names.
+fn display_name(name: &str) -> Option<String> {
+    let mut check = Check::default();
+    let name = check.display_name(name);
+    check.done().is_ok().then_some(name)
+}
+
+/// Maps a violation of a unique index to CONFLICT: the username, the e-mail address or the identity is taken.
+fn conflict(error: Diesel) -> Error {
+    match error {
+        Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => changed(),
+        error => error.into(),
+    }
+}
