@@ -89,8 +89,8 @@ fn public_url(text: &str) -> Result<Url, String> {
     if fits && url.as_str() == format!("{origin}/") { Ok(url) } else { Err(allowed()) }
 }
 
-/// Checks an address to which a login may return. The scheme of an app has a dot (RFC 8252, section 7.1), so `javascript`
-/// and `data` are refused.
+/// Checks an address to which a login may return. The scheme of an app has a dot (RFC 8252, section 7.1), so
+/// `javascript` and `data` are refused.
 fn redirect(text: &str) -> Result<RedirectPrefix, String> {
     if text.trim() == OWN {
         return Ok(RedirectPrefix::Own);

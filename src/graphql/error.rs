@@ -144,8 +144,8 @@ impl ErrorCode {
 /// The value of `extensions.reason` for a change that needs a confirmed identity, and its meaning.
 const CONFIRMATION_REQUIRED: (&str, &str) = (
     "CONFIRMATION_REQUIRED",
-    "The viewer must prove their identity again. Call `confirmIdentity` with the password or a code, and repeat the \
-     operation within 10 minutes.",
+    "The viewer must prove their identity again. Call `confirmIdentity` with the password, a code or a token, and \
+     repeat the operation within 10 minutes.",
 );
 
 /// Returns the value of `extensions.reason` for a conflict, and its meaning.
@@ -224,8 +224,8 @@ impl Error {
     pub fn not_signed_in() -> Self {
         Self::unauthenticated(
             "No user is signed in. Send the access token as `Authorization: Bearer …`, in a header of the request or \
-             in the payload of `connection_init`. `register`, `login`, `loginWithCode` and `refreshSession` return an \
-             access token.",
+             in the payload of `connection_init`. `register`, `login`, `loginWithCode`, `signInWithToken` and \
+             `refreshSession` return an access token.",
         )
     }
 
@@ -290,7 +290,8 @@ impl From<Domain> for Error {
             Domain::Unauthenticated(message) => Self::new(ErrorCode::Unauthenticated, message),
             Domain::Forbidden(message) => Self::new(ErrorCode::Forbidden, message),
             Domain::ConfirmationRequired => {
-                let message = "Confirm first that it is you, with your password or a code. Call `confirmIdentity`.";
+                let message =
+                    "Confirm first that it is you, with your password, a code or a token. Call `confirmIdentity`.";
                 Self { reason: Some(CONFIRMATION_REQUIRED.0), ..Self::new(ErrorCode::Forbidden, message) }
             }
             Domain::NotFound(message) => Self::new(ErrorCode::NotFound, message),

@@ -1,5 +1,5 @@
-//! What an issuer publishes about itself: its addresses and keys (OpenID Connect Discovery 1.0). The server fetches them
-//! when it needs them first, and uses them while the issuer is down.
+//! What an issuer publishes about itself: its addresses and keys (OpenID Connect Discovery 1.0). The server fetches
+//! them when it needs them first, and uses them while the issuer is down.
 
 use std::sync::Arc;
 use std::time::Duration;

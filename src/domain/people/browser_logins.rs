@@ -1,5 +1,5 @@
-//! Logins in the browser. The server sends the browser to the issuer, and the issuer sends it back with a code. The server
-//! exchanges the code for a token, verifies the token, and sends the browser to the client with a sign-in code.
+//! Logins in the browser. The server sends the browser to the issuer, and the issuer sends it back with a code. The
+//! server exchanges the code for a token, verifies the token, and sends the browser to the client with a sign-in code.
 //!
 //! Between the two requests the browser keeps the secrets of the login in a cookie, which the server has sealed. So any
 //! node can finish the login, and a login that nobody finishes leaves nothing behind.
@@ -80,8 +80,8 @@ struct Pending {
 }
 
 impl BrowserLogins<'_> {
-    /// Returns the names of the issuers, each with the address at which a login begins. The address is None if the issuer
-    /// has no login in the browser. Without PUBLIC_URL it is a path.
+    /// Returns the names of the issuers, each with the address at which a login begins. The address is None if the
+    /// issuer has no login in the browser. Without PUBLIC_URL it is a path.
     pub fn issuers(&self) -> Vec<(String, Option<String>)> {
         let origin = self.core.issuer_settings.origin(None).unwrap_or_default();
         let all = self.core.issuers.all().iter();
@@ -94,8 +94,8 @@ impl BrowserLogins<'_> {
         self.core.issuers.by_url(url).map(Issuer::name)
     }
 
-    /// Begins a login that returns to `redirect`. `host` is the host of the request. With `reauthenticate`, a user who is
-    /// signed in at the issuer has to sign in again.
+    /// Begins a login that returns to `redirect`. `host` is the host of the request. With `reauthenticate`, a user who
+    /// is signed in at the issuer has to sign in again.
     pub async fn start(&self, name: &str, redirect: &str, reauthenticate: bool, host: Option<&str>) -> Result<Started> {
         let (issuer, origin) = (self.issuer(name)?, self.origin(host)?);
         let allowed = |url: &Url| self.core.issuer_settings.allows_redirect(url, &origin);
@@ -111,8 +111,8 @@ impl BrowserLogins<'_> {
         Ok(Started { location, cookie: self.seal(&pending) })
     }
 
-    /// Ends a login. Returns BAD_USER_INPUT if this browser has not started it, because the address of the client is not
-    /// known then.
+    /// Ends a login. Returns BAD_USER_INPUT if this browser has not started it, because the address of the client is
+    /// not known then.
     pub async fn finish(
         &self,
         name: &str,
@@ -159,8 +159,8 @@ impl BrowserLogins<'_> {
         .await
     }
 
-    /// Exchanges the issuer's code for a sign-in code. Each attempt counts for the network until it has succeeded, because
-    /// it causes a request to the issuer.
+    /// Exchanges the issuer's code for a sign-in code. Each attempt counts for the network until it has succeeded,
+    /// because it causes a request to the issuer.
     async fn exchange(
         &self,
         issuer: &Issuer,

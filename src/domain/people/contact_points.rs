@@ -143,8 +143,8 @@ impl PeopleCore {
     }
 }
 
-/// Returns BAD_USER_INPUT if the owner, who has no identity at an issuer, could no longer sign in without these addresses
-/// and numbers.
+/// Returns BAD_USER_INPUT if the owner, who has no identity at an issuer, could no longer sign in without these
+/// addresses and numbers.
 fn check_still_signs_in(user: &User, removed: &[Former]) -> Result<()> {
     let keeps_one = Kind::ALL.iter().any(|kind| {
         let is_removed = removed.iter().any(|former| former.kind == *kind);

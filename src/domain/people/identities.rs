@@ -1,5 +1,5 @@
-//! Identities at issuers: the tokens that prove them, and how they are linked to accounts. An identity is an issuer and a
-//! subject, never an e-mail address.
+//! Identities at issuers: the tokens that prove them, and how they are linked to accounts. An identity is an issuer and
+//! a subject, never an e-mail address.
 
 use std::sync::Arc;
 
@@ -92,8 +92,8 @@ impl Identities<'_> {
 }
 
 impl PeopleCore {
-    /// Verifies a token of an issuer, or uses up a sign-in code. Returns BAD_USER_INPUT at `token` if it is invalid, and
-    /// RATE_LIMITED if the network has sent too many invalid ones.
+    /// Verifies a token of an issuer, or uses up a sign-in code. Returns BAD_USER_INPUT at `token` if it is invalid,
+    /// and RATE_LIMITED if the network has sent too many invalid ones.
     pub(super) async fn prove(&self, token: &str, client: &Client) -> Result<Assertion> {
         let counted = self.count_network_try(client.network).await?;
         let proved = self.read_proof(token).await;

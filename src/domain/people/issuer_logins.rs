@@ -1,5 +1,5 @@
-//! Signing in with a token of an issuer. The first sign-in makes an account, or links the identity to an account with the
-//! same verified e-mail address, as the settings of the issuer allow.
+//! Signing in with a token of an issuer. The first sign-in makes an account, or links the identity to an account with
+//! the same verified e-mail address, as the settings of the issuer allow.
 
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ struct Login<'a> {
 }
 
 impl IssuerLogins<'_> {
-    /// Signs in the user to whose account the identity of the token is linked. If it is linked to none, makes an account
-    /// without a password, as the issuer and the registration mode allow.
+    /// Signs in the user to whose account the identity of the token is linked. If it is linked to none, makes an
+    /// account without a password, as the issuer and the registration mode allow.
     pub async fn sign_in(&self, token: &str, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();

@@ -68,8 +68,8 @@ impl PeopleCore {
         self.undo_attempt(Guard::Network, counted.network).await;
     }
 
-    /// Counts an attempt with a token, which belongs to no account yet. Returns RATE_LIMITED if too many attempts of the
-    /// network have failed.
+    /// Counts an attempt with a token, which belongs to no account yet. Returns RATE_LIMITED if too many attempts of
+    /// the network have failed.
     pub(super) async fn count_network_try(&self, network: Option<ClientNetwork>) -> Result<NetworkTry> {
         let key = network.map(Key::Network);
         if let Some(key) = key {

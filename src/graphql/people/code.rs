@@ -107,13 +107,17 @@ pub struct CodeConfirmationInput {
     code: String,
 }
 
-/// Input of the `confirmIdentity` mutation: either a password or a code.
+/// Input of the `confirmIdentity` mutation: a password, a code or a token.
 #[derive(OneofObject)]
 pub enum ConfirmIdentityInput {
     /// The current password of the account.
     Password(String),
     /// A code that `requestCode` sent with the purpose CONFIRM.
     Code(CodeConfirmationInput),
+    /// A token of an identity of the viewer, or the sign-in code of a login in the browser. The user must have signed
+    /// in at the issuer in the last 10 minutes: the claim `auth_time` of the token, or `iat` if it does not have that
+    /// one.
+    Token(String),
 }
 
 /// Result of the `confirmIdentity` mutation.
@@ -204,12 +208,12 @@ impl CodeMutation {
 
     /// Confirms that the person who uses this session is the owner of the account. For 10 minutes, the session can then
     /// make changes that otherwise fail with FORBIDDEN and the reason CONFIRMATION_REQUIRED. Signing in confirms the
-    /// identity too. Errors: BAD_USER_INPUT if the password or the code is wrong. RATE_LIMITED after too many wrong
-    /// passwords or codes.
+    /// identity too. Errors: BAD_USER_INPUT if the password, the code or the token is wrong. RATE_LIMITED after too
+    /// many wrong ones.
     async fn confirm_identity(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The password or a code.")] input: ConfirmIdentityInput,
+        #[graphql(desc = "The password, a code or a token.")] input: ConfirmIdentityInput,
     ) -> Result<ConfirmIdentityPayload> {
         let viewer = ctx.viewer()?;
         let confirmed_until = ctx.app().confirmations().confirm(viewer, input.into(), &ctx.client()).await?;
@@ -233,6 +237,7 @@ impl From<ConfirmIdentityInput> for Proof {
             ConfirmIdentityInput::Code(CodeConfirmationInput { contact_point, code }) => {
                 Self::Code(contact_point.into(), code)
             }
+            ConfirmIdentityInput::Token(token) => Self::Token(token),
         }
     }
 }

@@ -22,9 +22,9 @@ struct Guest {
     id: UserId,
 }
 
-/// Deletes at most `limit` guests whose accounts are at least `days` days old, whose sessions have all ended, and who are
-/// in no conversation and no contact of another user. Returns the number of deleted guests. The second statement checks
-/// again, after the rows are locked.
+/// Deletes at most `limit` guests whose accounts are at least `days` days old, whose sessions have all ended, and who
+/// are in no conversation and no contact of another user. Returns the number of deleted guests. The second statement
+/// checks again, after the rows are locked.
 pub async fn delete_abandoned(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
     let select = format!(
         "SELECT id FROM users WHERE created_at <= now() - $1 * interval '24 hours' AND {ABANDONED}
