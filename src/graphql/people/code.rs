@@ -135,9 +135,9 @@ impl CodeMutation {
     /// Sends a code of six digits by e-mail or SMS, in the language of the header `Accept-Language`. The code works
     /// once, for 10 minutes and for 5 tries. A new code replaces the former one with the same purpose. The response
     /// does not depend on whether an account has the e-mail address or phone number. No code is sent if it could not be
-    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is closed. Errors:
-    /// BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED
-    /// if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
+    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is CLOSED or
+    /// EXTERNAL. Errors: BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM.
+    /// UNAUTHENTICATED if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
     async fn request_code(
         &self,
         ctx: &Context<'_>,
@@ -155,7 +155,7 @@ impl CodeMutation {
     /// a new account without a password, as `ServerInfo.registration` allows: see `AuthPayload.isNewAccount`. An
     /// account that only claims it, unverified, is not signed in. Errors: BAD_USER_INPUT if the code is wrong, expired
     /// or used, or if a new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is
-    /// CLOSED. RATE_LIMITED after too many wrong codes.
+    /// CLOSED or EXTERNAL. RATE_LIMITED after too many wrong codes.
     async fn login_with_code(
         &self,
         ctx: &Context<'_>,
