@@ -121,7 +121,7 @@ async fn log_out(
     let refused = |status, description: &str| {
         (status, Json(json!({"error": "invalid_request", "error_description": description}))).into_response()
     };
-    let Ok(Form(LogOut { logout_token })) = Form::from_request(request, &()).await else {
+    let Ok(Form(LogOut { logout_token })) = Form::<LogOut>::from_request(request, &()).await else {
         return refused(StatusCode::BAD_REQUEST, "The form has no logout_token.");
     };
     match server.app.browser_logins().log_out(&name, &logout_token).await {

@@ -17,7 +17,7 @@ type Claims = Map<String, Value>;
 /// The error says why a token is refused.
 type Result<T> = std::result::Result<T, &'static str>;
 
-/// What a token must say.
+/// Values that the claims of a token must have.
 pub(super) struct Expected<'a> {
     /// The token must be for one of these audiences.
     pub(super) audiences: &'a [String],
@@ -26,7 +26,7 @@ pub(super) struct Expected<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
-/// What a logout token says: which sessions end.
+/// Content of a logout token: the sessions that end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logout {
     pub subject: Option<String>,

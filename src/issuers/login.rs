@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ use super::settings::Client;
 use super::{Assertion, Issuer, Refusal, Result};
 use crate::random::Random;
 
+/// Characters that are encoded in a form. Some issuers do not decode the parts of the header Authorization, so no more
+/// characters are encoded than necessary.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 const NO_LOGIN: Refusal = Refusal::Invalid("This issuer has no login in the browser.");
 const REFUSED: Refusal = Refusal::Invalid("The issuer refused the code of the login. Start the login again.");
 
@@ -107,7 +110,7 @@ impl Issuer {
         let mut request = self.http.post(url);
         match &client.secret {
             Some(secret) if allows_basic(metadata) => {
-                request = request.header(AUTHORIZATION, basic(&client.id, secret))
+                request = request.header(AUTHORIZATION, basic(&client.id, secret));
             }
             Some(secret) => form.extend([("client_id", client.id.as_str()), ("client_secret", secret.as_str())]),
             None => form.push(("client_id", client.id.as_str())),
@@ -132,7 +135,7 @@ fn allows_basic(metadata: &Metadata) -> bool {
 
 /// Returns the header Authorization of a client. RFC 6749, section 2.3.1, requires that both parts are encoded.
 fn basic(id: &str, secret: &str) -> String {
-    let [id, secret] = [id, secret].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+    let [id, secret] = [id, secret].map(|part| utf8_percent_encode(part, FORM).to_string());
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
@@ -160,6 +163,6 @@ mod tests {
 
     #[test]
     fn the_parts_of_the_header_are_encoded() {
-        assert_eq!(basic("a:b", "c d"), format!("Basic {}", STANDARD.encode("a%3Ab:c%20d")));
+        assert_eq!(basic("a:b", "c d-e"), format!("Basic {}", STANDARD.encode("a%3Ab:c%20d-e")));
     }
 }

@@ -43,7 +43,7 @@ pub struct Issuer {
     exchanges: Semaphore,
 }
 
-/// What a verified token says about a user.
+/// Content of a verified token: a user, as the issuer describes the user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
     /// The claim `iss`: the URL of the issuer.

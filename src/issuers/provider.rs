@@ -1,5 +1,5 @@
-//! What an issuer publishes about itself: its addresses and keys (OpenID Connect Discovery 1.0). The server fetches
-//! them when it needs them first, and uses them while the issuer is down.
+//! The addresses and keys that an issuer publishes (OpenID Connect Discovery 1.0). The server fetches them when it needs
+//! them first, and uses them while the issuer is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ struct State {
     next_fetch: Option<Instant>,
 }
 
-/// What the issuer published at one time.
+/// Metadata and keys that the issuer published at one time.
 pub(super) struct Snapshot {
     pub(super) metadata: Metadata,
     pub(super) keys: Vec<Key>,
@@ -63,8 +63,8 @@ impl Provider {
         Self { issuer, wants_keys, http, refetch_interval, state, flight }
     }
 
-    /// Returns what the issuer has published. Fetches it the first time. Returns None if that fails. Old keys are
-    /// fetched again in the background.
+    /// Returns the metadata and keys of the issuer. Fetches them the first time. Returns None if that fails. Old keys
+    /// are fetched again in the background.
     pub(super) async fn snapshot(self: &Arc<Self>) -> Option<Arc<Snapshot>> {
         let Some(known) = self.current() else { return self.refetch(None).await };
         if known.fetched_at.elapsed() >= MAX_AGE && self.may_fetch() && self.flight.try_lock().is_ok() {
@@ -74,8 +74,8 @@ impl Provider {
         Some(known)
     }
 
-    /// Fetches what the issuer publishes, unless another request has fetched it since `known`, or the last fetch was
-    /// too short a time ago. Returns the newest snapshot. Returns None if there is none.
+    /// Fetches the metadata and keys, and returns the newest snapshot. Does not fetch them if another request has
+    /// fetched them since `known`, or if the last fetch was too recent. Returns None if no fetch has succeeded.
     pub(super) async fn refetch(&self, known: Option<&Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
         let _flight = self.flight.lock().await;
         let current = self.current();

@@ -41,11 +41,11 @@ pub(super) struct Settings {
 
 pub(super) struct Client {
     pub(super) id: String,
-    /// None for a public client, which only PKCE protects.
+    /// The secret of the client. None for a public client, whose logins only PKCE protects.
     pub(super) secret: Option<String>,
 }
 
-/// Where the keys of an issuer come from.
+/// Source of the keys of an issuer.
 pub(super) enum KeySource {
     /// The issuer publishes them.
     Discovery,

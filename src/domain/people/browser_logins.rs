@@ -2,7 +2,7 @@
 //! server exchanges the code for a token, verifies the token, and sends the browser to the client with a sign-in code.
 //!
 //! Between the two requests the browser keeps the secrets of the login in a cookie, which the server has sealed. So any
-//! node can finish the login, and a login that nobody finishes leaves nothing behind.
+//! node can finish the login, and the server stores nothing of an unfinished login.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub struct Started {
     pub cookie: String,
 }
 
-/// What the issuer has sent the browser back with.
+/// The query with which the issuer has sent the browser back.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub state: Option<String>,
@@ -53,7 +53,7 @@ pub struct Answer {
     pub issuer: Option<String>,
 }
 
-/// A login that ends: the address of the client, and either a sign-in code or the reason why there is none.
+/// A finished login: the address of the client, and either a sign-in code or the error.
 #[derive(Debug)]
 pub struct Finished {
     pub redirect: Url,

@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use crate::ids::UserId;
 use crate::store::Connection;
 
-/// A guest whom nobody can miss: without a live session, a conversation or a contact.
+/// Condition of a guest without a live session, a conversation or a contact.
 const ABANDONED: &str = "is_guest
     AND NOT EXISTS (
         SELECT FROM sessions WHERE user_id = users.id AND revoked_at IS NULL AND expires_at > now()

@@ -206,7 +206,7 @@ async fn a_login_returns_to_no_other_site() {
     }
     assert_eq!(browser.get("/auth/other", &[("redirect", CLIENT)], None).await.status().as_u16(), 404);
     assert_eq!(browser.get("/auth/test", &[], None).await.status().as_u16(), 400);
-    // A host that is not this machine could be of anybody.
+    // Without PUBLIC_URL, only hosts of this machine are accepted.
     let request =
         browser.http.get(node.url("/auth/test")).query(&[("redirect", CLIENT)]).header("host", "evil.example");
     assert_eq!(request.send().await.unwrap().status().as_u16(), 403);

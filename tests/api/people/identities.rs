@@ -247,7 +247,7 @@ async fn a_logout_at_the_issuer_ends_the_sessions() {
     let all = issuer.key.sign(&logout(json!({})));
     assert_eq!(log_out(&node, &all).await, 200);
     eventually("the session has ended", async || !is_live(&on_phone).await).await;
-    // The same token does not end a later session.
+    // A repeated logout token does not end a later session.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let later = node.user_by_token(&issuer.token("1", &desktop)).await;
     assert_eq!(log_out(&node, &all).await, 200);

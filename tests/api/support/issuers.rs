@@ -69,7 +69,7 @@ impl SigningKey {
     }
 }
 
-/// What the issuer answers.
+/// The answers of the issuer.
 pub struct Answers {
     /// The public keys.
     pub keys: Vec<Value>,
