@@ -118,7 +118,7 @@ async fn log_out(
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = Method::POST;
     *request.headers_mut() = headers;
-    let refused = |status, description: &str| {
+    let refused = |status: StatusCode, description: &str| {
         (status, Json(json!({"error": "invalid_request", "error_description": description}))).into_response()
     };
     let Ok(Form(LogOut { logout_token })) = Form::<LogOut>::from_request(request, &()).await else {

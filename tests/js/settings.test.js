@@ -43,6 +43,10 @@ describe('an invalid setting', { concurrency: 2 }, () => {
     ['TURN_URLS', 'turn://turn.example.org', 'turn:'],
     ['SMTP_FROM', 'Parlance', 'no-reply@example.org'],
     ['APP_NAME', 'a'.repeat(31), '30'],
+    ['REGISTRATION', 'private', 'open', 'external'],
+    ['GUESTS', 'maybe', 'on', 'off'],
+    ['PUBLIC_URL', 'http://chat.example.org', 'https://'],
+    ['AUTH_REDIRECTS', 'javascript:alert(1)', 'own'],
   ]) {
     test(`${name}=${value} is reported with the allowed values`, async () => {
       const line = await refusal({ env: { [name]: value } });

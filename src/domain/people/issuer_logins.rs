@@ -124,12 +124,12 @@ impl IssuerLogins<'_> {
 
     /// Inserts a new account. The e-mail address is left out if another account has verified it.
     async fn insert_user(&self, tx: &mut Transaction<'_>, login: &Login<'_>, attempt: usize) -> Result<UserId> {
-        let email = match &login.email {
-            Some(email) if users::by_verified(tx.conn(), std::slice::from_ref(email)).await?.is_none() => {
-                Some(email.clone())
-            }
-            _ => None,
-        };
+        let mut email = login.email.clone();
+        if let Some(address) = &email
+            && users::by_verified(tx.conn(), std::slice::from_ref(address)).await?.is_some()
+        {
+            email = None;
+        }
         let (now, random) = (self.core.base.now(), &self.core.base.random);
         let wanted = login.assertion.username.as_deref().and_then(converted);
         let username = match wanted {
