@@ -110,6 +110,11 @@ id!(
     "vwr"
 );
 id!(SessionId, "ses");
+id!(
+    /// Id of an identity at an issuer that is linked to an account. Only the owner of the account reads it.
+    IdentityId,
+    "idn"
+);
 id!(ConversationId, "cnv");
 id!(ParticipantId, "prt");
 id!(

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, LOGIN_CHALLENGE_LIFETIME,
-    LOGIN_CHALLENGE_TRIES, MAX_PASSKEYS, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE,
-    NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY,
+    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, ISSUER_EXCHANGES, ISSUER_TIMEOUT,
+    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, MAX_IDENTITIES, MAX_ISSUER_ANSWER, MAX_ISSUER_TOKEN, MAX_PASSKEYS,
+    MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE,
+    OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -40,7 +41,7 @@ const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
 /// The sections of the table: each has a heading and limits.
-const GROUPS: [(&str, &[Limit]); 10] = [
+const GROUPS: [(&str, &[Limit]); 11] = [
     (
         "How often",
         &[
@@ -138,6 +139,19 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             limit("PASSWORD_THREADS", "threads", "processors and memory", "the request waits"),
             limit("PASSWORD_QUEUE", "requests that wait", "memory", UNAVAILABLE),
             limit("PASSWORD_QUEUE_SHARE", "requests of an address that wait", "other addresses", RATE_LIMITED),
+        ],
+    ),
+    (
+        "Issuers",
+        &[
+            limit("MAX_ISSUER_TOKEN", "bytes of a token", "processors", BAD_INPUT).fixed(MAX_ISSUER_TOKEN as u64),
+            limit("MAX_ISSUER_ANSWER", "bytes of an answer of an issuer", "memory", UNAVAILABLE)
+                .fixed(MAX_ISSUER_ANSWER as u64),
+            limit("ISSUER_TIMEOUT", "seconds", "requests that wait for an issuer", UNAVAILABLE)
+                .fixed(ISSUER_TIMEOUT.as_secs()),
+            limit("ISSUER_EXCHANGES", "logins that wait for an issuer", "memory and the issuer", UNAVAILABLE)
+                .fixed(ISSUER_EXCHANGES as u64),
+            limit("MAX_IDENTITIES", "identities of an account", "Postgres", "CONFLICT").fixed(MAX_IDENTITIES as u64),
         ],
     ),
     (
@@ -332,7 +346,7 @@ mod tests {
     use super::*;
 
     /// Arguments with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 34] = [
+    const NO_LIMITS: [&str; 36] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
@@ -360,6 +374,8 @@ mod tests {
         "TURN_TTL",
         "EVENT_RETENTION",
         "SESSION_RETENTION",
+        "GUEST_RETENTION",
+        "ISSUER_REFETCH_INTERVAL",
         "HOUSEKEEPING_INTERVAL",
         "ATTACHMENT_SWEEP_INTERVAL",
         "CLAMD_TIMEOUT",

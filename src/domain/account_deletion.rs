@@ -19,27 +19,46 @@ enum Proof<'a> {
     /// The password was compared with the hash of this user.
     Password(&'a User),
     Code(&'a RightCode),
+    /// A token of an identity that is linked to the account was verified.
+    Token,
+    /// The user is a guest, who can prove nothing.
+    Guest,
 }
 
 impl App {
     /// Deletes the viewer's account and all personal data, removes the user from all conversations, and revokes all
-    /// sessions. The user's messages stay, without a sender. Needs either the password, or a CONFIRM code that was sent
-    /// to a verified e-mail address or phone number of the viewer. If the account has a second factor, the session must
-    /// be confirmed as well.
+    /// sessions. The user's messages stay, without a sender. Needs the password, a CONFIRM code that was sent to a
+    /// verified e-mail address or phone number of the viewer, or a token of an identity of the viewer. A guest needs
+    /// none. If the account has a second factor, the session must be confirmed as well.
     pub async fn delete_account(
         &self,
         viewer: Viewer,
         password: Option<String>,
         code: Option<EnteredCode>,
+        token: Option<String>,
         client: &Client,
     ) -> Result<()> {
         check_connected(client)?;
-        match (password, code) {
-            (Some(_), Some(_)) => Err(Error::invalid("code", "Send the password or a code, not both.")),
-            (None, None) => Err(Error::invalid("password", "Send the current password, or a CONFIRM code in `code`.")),
-            (Some(password), None) => self.delete_by_password(viewer, password, client).await,
-            (None, Some(code)) => self.delete_by_code(viewer, &code, client).await,
+        match (password, code, token) {
+            (None, None, None) => self.delete_guest(viewer).await,
+            (Some(password), None, None) => self.delete_by_password(viewer, password, client).await,
+            (None, Some(code), None) => self.delete_by_code(viewer, &code, client).await,
+            (None, None, Some(token)) => self.delete_by_token(viewer, &token, client).await,
+            _ => Err(Error::invalid("code", "Send only one of the password, a code and a token.")),
         }
+    }
+
+    async fn delete_guest(&self, viewer: Viewer) -> Result<()> {
+        let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !user.is_guest {
+            return Err(not_proved());
+        }
+        self.log().transaction(async |tx| self.delete_user(tx, viewer, Proof::Guest).await).await
+    }
+
+    async fn delete_by_token(&self, viewer: Viewer, token: &str, client: &Client) -> Result<()> {
+        self.people().check_token_of_viewer(viewer, token, client).await?;
+        self.log().transaction(async |tx| self.delete_user(tx, viewer, Proof::Token).await).await
     }
 
     async fn delete_by_password(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
@@ -71,7 +90,8 @@ impl App {
             Proof::Password(known) if locked.password_hash != known.password_hash => {
                 return Err(wrong_password("password"));
             }
-            Proof::Password(_) => {}
+            Proof::Guest if !locked.is_guest => return Err(not_proved()),
+            Proof::Password(_) | Proof::Token | Proof::Guest => {}
             Proof::Code(code) => code.use_up(tx).await?,
         }
         self.people().check_second_factor(tx, viewer).await?;
@@ -81,4 +101,8 @@ impl App {
         self.sessions().revoke_sessions(tx, user, Revoke::All).await?;
         Ok(users::delete(tx.conn(), user).await?)
     }
+}
+
+fn not_proved() -> Error {
+    Error::invalid("password", "Send the current password, a CONFIRM code in `code`, or a token in `token`.")
 }

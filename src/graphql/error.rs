@@ -27,7 +27,7 @@ pub enum ErrorCode {
     /// No user is signed in, or the access token is invalid or expired. Call `refreshSession`, or `login` if that
     /// fails, and send the new access token as `Authorization: Bearer …`.
     Unauthenticated,
-    /// The password or the code is right, and the account needs a second factor. `extensions.challenge` is for
+    /// The password, the code or the token is right, and the account needs a second factor. `extensions.challenge` is for
     /// `completeLogin`, and `extensions.factors` lists the factors of the account: TOTP, RECOVERY_CODE and PASSKEY.
     FactorRequired,
     /// The viewer can see the object, but is not allowed to perform this operation. If `extensions.reason` is
@@ -111,9 +111,9 @@ impl ErrorCode {
                  that fails, and send the new access token as `Authorization: Bearer …`."
             }
             Self::FactorRequired => {
-                "The password or the code is right, and the account needs a second factor. Send it with `challenge` to \
-                 `completeLogin`. `factors` lists the factors of the account; PASSKEY means that `loginWithPasskey` \
-                 signs in instead."
+                "The password, the code or the token is right, and the account needs a second factor. Send it with \
+                 `challenge` to `completeLogin`. `factors` lists the factors of the account; PASSKEY means that \
+                 `loginWithPasskey` signs in instead."
             }
             Self::Forbidden => {
                 "The viewer can see the object, but is not allowed to perform this operation. If `reason` is \
@@ -156,8 +156,8 @@ impl ErrorCode {
 const CONFIRMATION_REQUIRED: (&str, &str) = (
     "CONFIRMATION_REQUIRED",
     "The viewer must prove their identity again. Call `confirmIdentity`, and repeat the operation within 10 minutes. An \
-     account with a second factor confirms by that factor or by a passkey, and another one also by the password or a \
-     code.",
+     account with a second factor confirms by that factor or by a passkey, and another one also by the password, a code \
+     or a token.",
 );
 
 /// Returns the value of `extensions.reason` for a conflict, and its meaning.
@@ -255,8 +255,8 @@ impl Error {
     pub fn not_signed_in() -> Self {
         Self::unauthenticated(
             "No user is signed in. Send the access token as `Authorization: Bearer …`, in a header of the request or \
-             in the payload of `connection_init`. `register`, `login`, `loginWithCode` and `refreshSession` return an \
-             access token.",
+             in the payload of `connection_init`. `register`, `login`, `loginWithCode`, `signInWithToken` and \
+             `refreshSession` return an access token.",
         )
     }
 

@@ -38,7 +38,7 @@ pub enum ContactKind {
     Phone,
 }
 
-/// Change of the second factors or passkeys of an account.
+/// Change of the second factors, passkeys or identities of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactorChange {
     TotpAdded,
@@ -54,6 +54,12 @@ pub enum FactorChange {
     },
     PasskeyRemoved {
         name: String,
+    },
+    IdentityLinked {
+        issuer: String,
+    },
+    IdentityUnlinked {
+        issuer: String,
     },
 }
 
@@ -75,7 +81,7 @@ pub enum Notice {
     PasswordChanged { username: String, is_first: bool },
     /// Tells the owner that the password was reset.
     PasswordReset { username: String },
-    /// Tells the owner that a second factor or a passkey was added, removed or used up.
+    /// Tells the owner that a second factor, a passkey or an identity was added, removed or used up.
     FactorChanged { username: String, change: FactorChange },
 }
 
@@ -180,6 +186,8 @@ impl FactorChange {
             Self::RecoveryCodeUsed { .. } => "recovery_code_used",
             Self::PasskeyAdded { .. } => "passkey_added",
             Self::PasskeyRemoved { .. } => "passkey_removed",
+            Self::IdentityLinked { .. } => "identity_linked",
+            Self::IdentityUnlinked { .. } => "identity_unlinked",
         }
     }
 
@@ -187,6 +195,14 @@ impl FactorChange {
     pub(super) fn passkey(&self) -> Option<&str> {
         match self {
             Self::PasskeyAdded { name } | Self::PasskeyRemoved { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the issuer. None if the change concerns no identity.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        match self {
+            Self::IdentityLinked { issuer } | Self::IdentityUnlinked { issuer } => Some(issuer),
             _ => None,
         }
     }

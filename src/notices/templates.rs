@@ -17,7 +17,7 @@ const VARIABLES: [(&str, &[&str]); 6] = [
     ("contact_point_changed", &["username", "kind", "now"]),
     ("password_changed", &["username", "first"]),
     ("password_reset", &["username"]),
-    ("factor_changed", &["username", "change", "passkey", "codes_left"]),
+    ("factor_changed", &["username", "change", "passkey", "issuer", "codes_left"]),
 ];
 /// Variables of all templates.
 const COMMON: [&str; 2] = ["app_name", "language"];
@@ -124,7 +124,7 @@ impl Templates {
             Notice::PasswordReset { username } => context! { username => one_line(username), ..common },
             Notice::FactorChanged { username, change } => context! {
                 username => one_line(username), change => change.as_str(), passkey => change.passkey().map(one_line),
-                codes_left => change.codes_left(), ..common
+                issuer => change.issuer().map(one_line), codes_left => change.codes_left(), ..common
             },
         }
     }
@@ -211,8 +211,8 @@ fn samples() -> Vec<Notice> {
 }
 
 /// Returns all kinds of changes of factors.
-fn factor_changes() -> [FactorChange; 7] {
-    let name = || "Phone".to_owned();
+fn factor_changes() -> [FactorChange; 9] {
+    let (name, issuer) = (|| "Phone".to_owned(), || "acme".to_owned());
     [
         FactorChange::TotpAdded,
         FactorChange::TotpRemoved,
@@ -221,6 +221,8 @@ fn factor_changes() -> [FactorChange; 7] {
         FactorChange::RecoveryCodeUsed { left: 9 },
         FactorChange::PasskeyAdded { name: name() },
         FactorChange::PasskeyRemoved { name: name() },
+        FactorChange::IdentityLinked { issuer: issuer() },
+        FactorChange::IdentityUnlinked { issuer: issuer() },
     ]
 }
 

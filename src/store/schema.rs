@@ -154,6 +154,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    identities (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        issuer -> Text,
+        subject -> Text,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     invites (id) {
         id -> Uuid,
         code -> Text,
@@ -185,6 +196,7 @@ diesel::table! {
         tries -> Int2,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
+        assertion -> Nullable<Text>,
     }
 }
 
@@ -373,6 +385,17 @@ diesel::table! {
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
         confirmed_at -> Timestamptz,
+        issuer -> Nullable<Text>,
+        issuer_subject -> Nullable<Text>,
+        issuer_session -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    sign_in_codes (code_hash) {
+        code_hash -> Bytea,
+        assertion -> Text,
+        expires_at -> Timestamptz,
     }
 }
 
@@ -405,6 +428,7 @@ diesel::table! {
         email_verified_at -> Nullable<Timestamptz>,
         phone_verified_at -> Nullable<Timestamptz>,
         search_name -> Text,
+        is_guest -> Bool,
     }
 }
 
@@ -427,6 +451,7 @@ diesel::joinable!(call_rings -> users (user_id));
 diesel::joinable!(calls -> conversations (conversation_id));
 diesel::joinable!(calls -> users (withheld_from));
 diesel::joinable!(conversations -> attachments (avatar_id));
+diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
 diesel::joinable!(login_challenges -> users (user_id));
@@ -468,6 +493,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     contacts,
     conversations,
     events,
+    identities,
     invites,
     log_head,
     login_challenges,
@@ -488,6 +514,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     scheduled_messages,
     search_state,
     sessions,
+    sign_in_codes,
     totp_factors,
     users,
     verification_codes,

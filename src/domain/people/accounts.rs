@@ -100,6 +100,7 @@ impl Accounts<'_> {
             avatar_id: None,
             email_verified_at: None,
             phone_verified_at: None,
+            is_guest: false,
             privacy: Privacy::default(),
         };
         let log = &self.core.base.log;
@@ -262,6 +263,9 @@ impl Accounts<'_> {
         self.core.check_second_factor(tx, viewer).await?;
         let updated = users::replace_password(tx.conn(), user.id, user.password_hash.as_deref(), hash).await?;
         let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
+        if user.is_guest {
+            tx.record(Change::UserUpdated { user: viewer.user });
+        }
         Sessions { core: self.core }.revoke_sessions(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
     }
@@ -283,7 +287,8 @@ impl Accounts<'_> {
         if !is_current {
             return Ok(None);
         }
-        let sign_in = SignIn { user, password_hash: renewed.or(known), new_password_hash: None, device };
+        let password_hash = renewed.or(known);
+        let sign_in = SignIn { user, password_hash, new_password_hash: None, assertion: None, device };
         FactorLogins { core: self.core }.open(tx, sign_in).await.map(Some)
     }
 
@@ -318,7 +323,7 @@ pub(in crate::domain) fn wrong_password(path: &str) -> Error {
 /// Maps a violation of the unique index on usernames to CONFLICT. Usernames are public, so the error may reveal that a
 /// username exists. E-mail addresses and phone numbers never conflict here, because they are unverified and need not be
 /// unique.
-fn username_conflict(error: Diesel) -> Error {
+pub(super) fn username_conflict(error: Diesel) -> Error {
     match &error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
             if details.constraint_name() == Some("users_username_key") =>

@@ -15,6 +15,7 @@ use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::tries::Subject;
+use super::usernames::{USER, generated};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result, Violation};
 use crate::domain::validate::Check;
@@ -22,19 +23,12 @@ use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
 use crate::notices::Notice;
-use crate::random::Random;
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
 
 /// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
 /// account with the same address or number.
 const LOGIN_TRIES: usize = 3;
-/// Prefix of a generated username.
-const USERNAME_PREFIX: &str = "user_";
-/// Number of random characters in a generated username: 50 random bits.
-const USERNAME_CHARACTERS: usize = 10;
-/// The alphabet of Base32 (RFC 4648) in lower case.
-const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 pub struct CodeLogins<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -168,7 +162,7 @@ impl CodeLogins<'_> {
         right.use_up(tx).await?;
         if let Some(user) = existing {
             let password_hash = user.password_hash.as_deref();
-            let sign_in = SignIn { user: &user, password_hash, new_password_hash: None, device };
+            let sign_in = SignIn { user: &user, password_hash, new_password_hash: None, assertion: None, device };
             return FactorLogins { core: self.core }.open(tx, sign_in).await;
         }
         admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
@@ -185,7 +179,7 @@ impl CodeLogins<'_> {
     /// Makes the row of a new account, with its verified address or number and without a password.
     fn new_user(&self, new: &NewAccount<'_>) -> User {
         let (now, random) = (self.core.base.now(), &self.core.base.random);
-        let username = generated_username(random);
+        let username = generated(USER, random);
         let only = |kind: Kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
         let (email, phone) = (only(Kind::Email), only(Kind::Phone));
         User {
@@ -201,6 +195,7 @@ impl CodeLogins<'_> {
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
+            is_guest: false,
             privacy: Privacy::default(),
         }
     }
@@ -226,7 +221,8 @@ impl CodeLogins<'_> {
             let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| right.wrong())?;
             right.use_up(tx).await?;
             let password_hash = user.password_hash.as_deref();
-            let sign_in = SignIn { user: &user, password_hash, new_password_hash: Some(&hash), device };
+            let sign_in =
+                SignIn { user: &user, password_hash, new_password_hash: Some(&hash), assertion: None, device };
             let outcome = FactorLogins { core: self.core }.open(tx, sign_in).await?;
             Ok((outcome, user))
         })
@@ -241,26 +237,7 @@ struct NewAccount<'a> {
     invite: Option<String>,
 }
 
-/// Returns a random username. It reveals nothing about the address or number.
-fn generated_username(random: &Random) -> String {
-    let random = random.bytes::<USERNAME_CHARACTERS>().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
-    USERNAME_PREFIX.chars().chain(random).collect()
-}
-
-fn changed() -> Error {
+/// Returns the error for an account that a concurrent request has made, changed or deleted.
+pub(super) fn changed() -> Error {
     Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again."))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::validate::is_username;
-
-    #[test]
-    fn a_generated_username_is_valid() {
-        let random = Random::system();
-        let (one, other) = (generated_username(&random), generated_username(&random));
-        assert!(is_username(&one) && one.starts_with(USERNAME_PREFIX), "{one}");
-        assert_ne!(one, other);
-    }
 }

@@ -1,6 +1,6 @@
 //! Confirmation of the identity. Changes with which a thief could take over an account need a session whose user has
-//! proved their identity in the last minutes: by signing in, by the password, by a code, by a second factor or by a
-//! passkey. If the account has a second factor, the password or a code alone is not enough.
+//! proved their identity in the last minutes: by signing in, by the password, by a code, by a token of an issuer, by a
+//! second factor or by a passkey. If the account has a second factor, the password, a code or a token is not enough.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub enum Proof {
     Password(String),
     /// A CONFIRM code and the e-mail address or phone number to which it was sent.
     Code(ContactPointInput, EnteredCode),
+    /// A token of an issuer, or a sign-in code of a login in the browser.
+    Token(String),
     Factor(FactorInput),
     /// The JSON text of a credential: the answer of a passkey to a challenge.
     Passkey(String),
@@ -47,6 +49,7 @@ impl fmt::Debug for Proof {
         formatter.write_str(match self {
             Self::Password(_) => "Password",
             Self::Code(..) => "Code",
+            Self::Token(_) => "Token",
             Self::Factor(_) => "Factor",
             Self::Passkey(_) => "Passkey",
         })
@@ -59,6 +62,7 @@ impl Confirmations<'_> {
         match proof {
             Proof::Password(password) => self.confirm_by_password(viewer, password, client).await,
             Proof::Code(contact_point, code) => self.confirm_by_code(viewer, contact_point, &code, client).await,
+            Proof::Token(token) => self.confirm_by_token(viewer, &token, client).await,
             Proof::Factor(factor) => self.confirm_by_factor(viewer, factor, client).await,
             Proof::Passkey(credential) => self.confirm_by_passkey(viewer, &credential).await,
         }
@@ -148,6 +152,13 @@ impl Confirmations<'_> {
         Ok(())
     }
 
+    async fn confirm_by_token(&self, viewer: Viewer, token: &str, client: &Client) -> Result<DateTime<Utc>> {
+        self.check_one_factor(viewer, "token").await?;
+        self.core.check_token_of_viewer(viewer, token, client).await?;
+        let log = &self.core.base.log;
+        log.transaction(async |tx| self.record(tx, viewer).await).await
+    }
+
     async fn record(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<DateTime<Utc>> {
         let now = self.core.base.now();
         if sessions::confirm(tx.conn(), viewer.session, now).await? { Ok(now + CONFIRMED_FOR) } else { Err(ENDED) }
@@ -155,15 +166,16 @@ impl Confirmations<'_> {
 }
 
 impl PeopleCore {
-    /// Returns `ConfirmationRequired` unless the viewer has confirmed their identity in the last minutes. Call this in
-    /// the transaction of the change.
+    /// Returns `ConfirmationRequired` unless the viewer has confirmed their identity in the last minutes. A guest has
+    /// nothing to confirm it with, so the session is enough. Call this in the transaction of the change.
     pub(in crate::domain) async fn check_confirmed(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<()> {
-        let confirmed_at = sessions::confirmed_at(tx.conn(), viewer.session).await?.ok_or(ENDED)?;
-        if self.base.now() < confirmed_at + CONFIRMED_FOR { Ok(()) } else { Err(Error::ConfirmationRequired) }
+        let (confirmed_at, is_guest) = sessions::confirmed_at(tx.conn(), viewer.session).await?.ok_or(ENDED)?;
+        let is_confirmed = is_guest || self.base.now() < confirmed_at + CONFIRMED_FOR;
+        if is_confirmed { Ok(()) } else { Err(Error::ConfirmationRequired) }
     }
 
     /// Same as `check_confirmed` if the account has a second factor, and otherwise Ok. For changes that ask for the
-    /// password or a code themselves.
+    /// password, a code or a token themselves.
     pub(in crate::domain) async fn check_second_factor(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<()> {
         if totp_factors::is_on(tx.conn(), viewer.user).await? { self.check_confirmed(tx, viewer).await } else { Ok(()) }
     }

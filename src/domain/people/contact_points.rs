@@ -18,6 +18,7 @@ use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::notices::Notice;
 use crate::store::people::users::{self, User, UserChanges};
+use crate::store::people::{identities, passkeys};
 
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
 const REPLACES_VERIFIED: &str = "The present one is verified. Call `requestCode` with VERIFY for the new one, and then \
@@ -128,7 +129,10 @@ impl PeopleCore {
         if removed.is_empty() {
             return Ok((changes, None));
         }
-        check_still_signs_in(&user, &removed)?;
+        if !can_sign_in(tx, &user, &removed).await? {
+            let message = "You could no longer sign in. Set a password by `changePassword` first.";
+            return Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()));
+        }
         self.check_confirmed(tx, viewer).await?;
         Ok((changes, Some(Removal { before: user, kinds: removed })))
     }
@@ -155,14 +159,14 @@ impl PeopleCore {
     }
 }
 
-/// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
-fn check_still_signs_in(user: &User, removed: &[Kind]) -> Result<()> {
+/// Whether the owner can still sign in without these addresses and numbers: by a password, by another address or number,
+/// by an identity at an issuer, or by a passkey.
+pub(super) async fn can_sign_in(tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
     let keeps_one = Kind::ALL.iter().any(|kind| kind.verified(user).is_some() && !removed.contains(kind));
-    if user.password_hash.is_some() || keeps_one {
-        return Ok(());
-    }
-    let message = "You could no longer sign in. Set a password by `changePassword` first.";
-    Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()))
+    Ok(user.password_hash.is_some()
+        || keeps_one
+        || identities::count(tx.conn(), user.id).await? > 0
+        || passkeys::count(tx.conn(), user.id).await? > 0)
 }
 
 /// Returns the error if another account has verified the address or number. Only a user who has received the code

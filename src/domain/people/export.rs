@@ -17,6 +17,7 @@ use crate::store::export::{self, Snapshot};
 use crate::store::files::attachments::{Attachment, AttachmentState};
 use crate::store::messaging::messages::Message;
 use crate::store::messaging::scheduled_messages::ScheduledMessage;
+use crate::store::people::identities::Identity;
 use crate::store::people::passkeys::Passkey;
 use crate::store::people::sessions::Session;
 use crate::store::people::users::User;
@@ -43,9 +44,9 @@ impl From<diesel::result::Error> for ExportError {
 }
 
 /// Writes the data that the user has entered and sent: profile, sessions, second factors without their secrets,
-/// memberships, the user's own messages and reactions, contacts and blocks, and the names and S3 keys of the user's
-/// files. All data comes from one snapshot of the database. At most one page of rows is in memory. `user` is an id or a
-/// username.
+/// identities, memberships, the user's own messages and reactions, contacts and blocks, and the names and S3 keys of the
+/// user's files. All data comes from one snapshot of the database. At most one page of rows is in memory. `user` is an
+/// id or a username.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -57,6 +58,7 @@ pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Wr
     let mut archive = Archive { snapshot, user: row.id, out };
     archive.list("sessions", export::sessions, |row| row.id, session).await?;
     archive.list("passkeys", export::passkeys, |row| row.id, passkey).await?;
+    archive.list("identities", export::identities, |row| row.id, identity).await?;
     archive.list("memberships", export::memberships, |(_, conversation)| conversation.id, membership).await?;
     archive.list("messages", export::messages, |(row, _)| row.id, message).await?;
     archive.list("contacts", export::contacts, |(other, _)| *other, other).await?;
@@ -80,6 +82,7 @@ fn profile(user: &User) -> Value {
         "phone": user.phone,
         "phoneVerifiedAt": user.phone_verified_at,
         "hasPassword": user.password_hash.is_some(),
+        "isGuest": user.is_guest,
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
         "avatarId": user.avatar_id.map(|id| id.to_string()),
@@ -102,6 +105,19 @@ fn session(row: &Session) -> Value {
         "expiresAt": row.expires_at,
         "revokedAt": row.revoked_at,
         "confirmedAt": row.confirmed_at,
+        "issuer": row.issuer,
+        "issuerSubject": row.issuer_subject,
+        "issuerSession": row.issuer_session,
+    })
+}
+
+fn identity(row: &Identity) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "issuer": row.issuer,
+        "subject": row.subject,
+        "createdAt": row.created_at,
+        "lastUsedAt": row.last_used_at,
     })
 }
 

@@ -1,5 +1,5 @@
-//! Sign-ins with a second factor: after a right password or code, an account with an authenticator app gets a challenge
-//! instead of a session. The second factor completes the challenge.
+//! Sign-ins with a second factor: after a right password, code or token, an account with an authenticator app gets a
+//! challenge instead of a session. The second factor completes the challenge.
 
 use std::sync::Arc;
 
@@ -14,12 +14,13 @@ use crate::address::ClientAddress;
 use crate::config::{LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, FactorChallenge, FactorKind, Result};
+use crate::issuers::Assertion;
 use crate::log::Transaction;
 use crate::notices::{FactorChange, Notice};
 use crate::store::people::login_challenges::{self, LoginChallenge};
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
-use crate::store::people::{passkeys, recovery_codes, totp_factors};
+use crate::store::people::{identities, passkeys, recovery_codes, totp_factors};
 
 /// Prefix of the token of a challenge. Lets secret scanners recognise the token.
 const PREFIX: &str = "parlance_lc_";
@@ -44,6 +45,8 @@ pub(super) struct SignIn<'a> {
     pub(super) password_hash: Option<&'a str>,
     /// Hash of the password that the account gets. None if the sign-in resets no password.
     pub(super) new_password_hash: Option<&'a str>,
+    /// The token with which the user signs in. None for another first factor.
+    pub(super) assertion: Option<&'a Assertion>,
     pub(super) device: Device,
 }
 
@@ -61,8 +64,8 @@ impl FactorLogins<'_> {
         if totp_factors::is_on(tx.conn(), sign_in.user.id).await? {
             return self.challenge(tx, sign_in).await.map(Err);
         }
-        let SignIn { user, new_password_hash, device, .. } = sign_in;
-        self.open_session(tx, user, new_password_hash, device).await.map(Ok)
+        let SignIn { user, new_password_hash, assertion, device, .. } = sign_in;
+        self.open_session(tx, user, new_password_hash, assertion, device).await.map(Ok)
     }
 
     /// Completes a challenge by the second factor. A try of the challenge counts only if the factor was wrong.
@@ -130,9 +133,24 @@ impl FactorLogins<'_> {
             return Err(no_challenge());
         }
         let change = right.use_up(self.core, tx).await?;
+        let assertion = self.assertion(tx, challenge).await?;
         let new_password_hash = challenge.new_password_hash.as_deref();
-        let signed_in = self.open_session(tx, &user, new_password_hash, device).await?;
+        let signed_in = self.open_session(tx, &user, new_password_hash, assertion.as_ref(), device).await?;
         Ok((signed_in, Told { user, password_reset: new_password_hash.is_some(), change }))
+    }
+
+    /// Returns the token with which the sign-in began. None if it began with another first factor. Returns an error if
+    /// the identity of the token is no longer linked to the account.
+    async fn assertion(&self, tx: &mut Transaction<'_>, challenge: &LoginChallenge) -> Result<Option<Assertion>> {
+        let Some(json) = &challenge.assertion else { return Ok(None) };
+        let mut assertion: Assertion = serde_json::from_str(json).map_err(|_| no_challenge())?;
+        let (issuer, subject, now) = (&assertion.issuer, &assertion.subject, self.core.base.now());
+        if !identities::record_use(tx.conn(), challenge.user_id, issuer, subject, now).await? {
+            return Err(no_challenge());
+        }
+        // The second factor has confirmed the identity just now.
+        assertion.authenticated_at = now;
+        Ok(Some(assertion))
     }
 
     /// Opens a session. Before that, sets the new password if there is one, ends all sessions and deletes the live codes
@@ -142,6 +160,7 @@ impl FactorLogins<'_> {
         tx: &mut Transaction<'_>,
         user: &User,
         new_password_hash: Option<&str>,
+        assertion: Option<&Assertion>,
         device: Device,
     ) -> Result<SignedIn> {
         let sessions = Sessions { core: self.core };
@@ -150,7 +169,7 @@ impl FactorLogins<'_> {
             users::set_password(tx.conn(), user.id, hash).await?;
             sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
         }
-        sessions.open(tx, user.id, device).await
+        sessions.open_by(tx, user.id, device, assertion).await
     }
 
     /// Stores a challenge.
@@ -164,6 +183,7 @@ impl FactorLogins<'_> {
             device_name: sign_in.device.name,
             password_hash: sign_in.password_hash.map(str::to_owned),
             new_password_hash: sign_in.new_password_hash.map(str::to_owned),
+            assertion: sign_in.assertion.map(|assertion| serde_json::to_string(assertion).unwrap_or_default()),
             created_at: now,
             expires_at: now + LOGIN_CHALLENGE_LIFETIME,
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use sha2::{Digest as _, Sha256};
 
+use super::contact_points::can_sign_in;
 use super::core::PeopleCore;
 use super::sessions::{Device, ENDED, Sessions, SignedIn};
 use super::webauthn::{self, Assertion, PasskeyUse, Refusal, Registration, UserEntity};
@@ -16,7 +17,7 @@ use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::{PasskeyId, UserId};
 use crate::limiter::{Key, Rate};
-use crate::log::Transaction;
+use crate::log::{Change, Transaction};
 use crate::notices::{FactorChange, Notice};
 use crate::store::people::passkey_challenges::{self, PasskeyChallenge};
 use crate::store::people::passkeys::{self, Passkey};
@@ -95,7 +96,8 @@ impl Passkeys<'_> {
         Ok(passkey)
     }
 
-    /// Stores the passkey. The lock on the user serialises additions, so that their number stays within its limit.
+    /// Stores the passkey. A guest becomes a regular account by it. The lock on the user serialises additions, so that
+    /// their number stays within its limit.
     async fn store(&self, tx: &mut Transaction<'_>, viewer: Viewer, passkey: &Passkey) -> Result<User> {
         let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
         self.core.check_confirmed(tx, viewer).await?;
@@ -107,6 +109,9 @@ impl Passkeys<'_> {
             }
             error => error.into(),
         })?;
+        if users::end_guest(tx.conn(), user.id).await? {
+            tx.record(Change::UserUpdated { user: user.id });
+        }
         Ok(user)
     }
 
@@ -142,7 +147,8 @@ impl Passkeys<'_> {
         renamed.ok_or(NO_PASSKEY)
     }
 
-    /// Removes a passkey of the viewer. Needs a confirmed identity. Sessions that were opened with it stay.
+    /// Removes a passkey of the viewer, unless it is the only way to sign in. Needs a confirmed identity. Sessions that
+    /// were opened with it stay.
     pub async fn remove(&self, viewer: Viewer, id: PasskeyId, client: &Client) -> Result<()> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
@@ -150,6 +156,10 @@ impl Passkeys<'_> {
             let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
             self.core.check_confirmed(tx, viewer).await?;
             let passkey = passkeys::delete(tx.conn(), viewer.user, id).await?.ok_or(NO_PASSKEY)?;
+            if !can_sign_in(tx, &user, &[]).await? {
+                let message = "You could no longer sign in. Set a password by `changePassword` first.";
+                return Err(Error::invalid("id", message));
+            }
             Ok::<_, Error>((user, passkey.name))
         });
         let (user, name) = removed.await?;

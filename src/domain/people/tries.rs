@@ -35,6 +35,8 @@ pub(super) enum Subject<'a> {
     Verification(UserId, &'a str),
     /// A code that the client names by its challenge. The code has few tries, so only the network has to wait.
     Challenge,
+    /// A token of an issuer, or a sign-in code. Nobody can guess these, so only the network has to wait.
+    Token,
     /// The second factor of an account. These attempts have a count of their own, which only a right second factor
     /// resets. Otherwise a client that knows the password could guess second factors without ever waiting.
     Factor(UserId),
@@ -60,7 +62,7 @@ impl Subject<'_> {
             Self::Verification(user, contact_point) => {
                 vec![(Guard::Account, name_key("verification", &[&user.to_string(), contact_point]))]
             }
-            Self::Challenge => Vec::new(),
+            Self::Challenge | Self::Token => Vec::new(),
             Self::Factor(user) => vec![(Guard::Account, name_key("factor", &[&user.to_string()]))],
         }
     }
@@ -71,7 +73,7 @@ impl Subject<'_> {
         match self {
             Self::User(user) | Self::Factor(user) => Some(user),
             Self::Identifier(_, user) => Some(user.unwrap_or(UserId(Uuid::nil()))),
-            Self::ContactPoint(_) | Self::Verification(..) | Self::Challenge => None,
+            Self::ContactPoint(_) | Self::Verification(..) | Self::Challenge | Self::Token => None,
         }
     }
 

@@ -132,6 +132,10 @@ pub enum ConfirmIdentityInput {
     Password(String),
     /// A code that `requestCode` sent with the purpose CONFIRM.
     Code(CodeConfirmationInput),
+    /// A token of an identity of the viewer, or the sign-in code of a login in the browser. The user must have signed
+    /// in at the issuer in the last 10 minutes: the claim `auth_time` of the token, or `iat` if it does not have that
+    /// one.
+    Token(String),
     /// The newest code of the authenticator app, six digits.
     Totp(String),
     /// An unused recovery code.
@@ -156,10 +160,10 @@ impl CodeMutation {
     /// Sends a code of six digits by e-mail or SMS, in the language of the header `Accept-Language`. The code works
     /// once, for 10 minutes and for 5 tries. Up to 5 codes with the same purpose work at the same time. The response
     /// does not depend on whether an account has the e-mail address or phone number. No code is sent if it could not be
-    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is closed. No code
-    /// is sent either if too many e-mails or SMS wait or were sent. Errors: BAD_USER_INPUT if the server cannot send to
-    /// it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED if no user is signed in, with VERIFY and
-    /// CONFIRM. RATE_LIMITED after too many requests.
+    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is CLOSED or
+    /// EXTERNAL. No code is sent either if too many e-mails or SMS wait or were sent. Errors: BAD_USER_INPUT if the
+    /// server cannot send to it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED if no user is signed in,
+    /// with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
     async fn request_code(
         &self,
         ctx: &Context<'_>,
@@ -177,8 +181,8 @@ impl CodeMutation {
     /// a new account without a password, as `ServerInfo.registration` allows: see `AuthPayload.isNewAccount`. An
     /// account that only claims it, unverified, is not signed in. Errors: FACTOR_REQUIRED if the code is right and the
     /// account has a second factor: see `completeLogin`. BAD_USER_INPUT if the code is wrong, expired or used, or if a
-    /// new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is
-    /// CLOSED. RATE_LIMITED after too many wrong codes.
+    /// new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is CLOSED or EXTERNAL.
+    /// RATE_LIMITED after too many wrong codes.
     async fn login_with_code(
         &self,
         ctx: &Context<'_>,
@@ -234,7 +238,7 @@ impl CodeMutation {
     /// Confirms that the person who uses this session is the owner of the account. For 10 minutes, the session can then
     /// make changes that otherwise fail with FORBIDDEN and the reason CONFIRMATION_REQUIRED. Signing in confirms the
     /// identity too. Errors: BAD_USER_INPUT if the proof is wrong, or if the account has a second factor and the input
-    /// has only the password or a code. RATE_LIMITED after too many wrong passwords or codes.
+    /// has only the password, a code or a token. RATE_LIMITED after too many wrong proofs.
     async fn confirm_identity(
         &self,
         ctx: &Context<'_>,
@@ -262,6 +266,7 @@ impl From<ConfirmIdentityInput> for Proof {
             ConfirmIdentityInput::Code(CodeConfirmationInput { contact_point, code, challenge }) => {
                 Self::Code(contact_point.into(), EnteredCode { code, challenge })
             }
+            ConfirmIdentityInput::Token(token) => Self::Token(token),
             ConfirmIdentityInput::Totp(code) => Self::Factor(FactorInput::Totp(code)),
             ConfirmIdentityInput::RecoveryCode(code) => Self::Factor(FactorInput::RecoveryCode(code)),
             ConfirmIdentityInput::Passkey(credential) => Self::Passkey(credential),

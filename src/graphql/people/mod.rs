@@ -4,6 +4,8 @@ pub(super) mod account;
 pub(super) mod block;
 pub(super) mod code;
 pub(super) mod contact;
+pub(super) mod guest;
+pub(super) mod identity;
 pub(super) mod passkey;
 pub(super) mod presence;
 pub(super) mod privacy;

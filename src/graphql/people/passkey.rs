@@ -172,7 +172,8 @@ impl PasskeyMutation {
 
     /// Removes one of the viewer's passkeys. Sessions that were opened with it stay. The server sends a notice to the
     /// verified e-mail address and phone number of the account. Errors: NOT_FOUND if the viewer has no such passkey.
-    /// FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed.
+    /// BAD_USER_INPUT if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
+    /// identity is not confirmed.
     async fn remove_passkey(
         &self,
         ctx: &Context<'_>,

@@ -22,6 +22,8 @@ pub struct LoginChallenge {
     pub new_password_hash: Option<String>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
+    /// The verified claims of the token with which the sign-in began, as JSON. None for another first factor.
+    pub assertion: Option<String>,
 }
 
 pub async fn insert(conn: &mut Connection, challenge: &LoginChallenge) -> QueryResult<()> {

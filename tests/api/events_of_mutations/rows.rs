@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::{CLOSED, Row};
-use crate::support::{Authenticator, PASSWORD, User};
+use crate::support::{Authenticator, PASSWORD, User, secret_token};
 
 macro_rules! row {
     ($mutation:literal, log $log:expr, ada $ada:expr, bob $bob:expr, |$world:ident| $perform:expr) => {
@@ -67,6 +67,11 @@ pub fn rows() -> Vec<Row> {
             world.ada.confirm_by_password(PASSWORD).await.data()
         }),
         row!("confirmTotp", log [], ada [], bob [], |world| world.ada.enable_totp().await),
+        // A new account causes no event.
+        row!("createGuest", log [], ada [], bob [], |world| {
+            let query = "mutation { createGuest(input: {}) { accessToken } }";
+            world.node.call(None, query, json!({})).await.data()
+        }),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
         row!(
@@ -143,6 +148,9 @@ pub fn rows() -> Vec<Row> {
             log ["conversation_removed", "conversation_updated", "membership_updated", "message_added", "message_added"],
             ada ["ConversationRemoved"], bob ["ConversationUpdated", "MembershipUpdated", "MessageAdded", "MessageAdded"],
             |world| world.ada.leave(&world.group).await.data()),
+        row!("linkIdentity", log [], ada [], bob [], |world| {
+            world.ada.link_identity(&secret_token(&world.ada.id)).await.data()
+        }),
         // A new session causes no event.
         row!("loginWithCode", log [], ada [], bob [], |world| world.node.user_by_code(&email(&world.ada)).await),
         row!("loginWithPasskey", log [], ada [], bob [], |world| {
@@ -253,6 +261,9 @@ pub fn rows() -> Vec<Row> {
             ada ["ConversationUpdated", "MessageAdded"],
             bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
             |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
+        row!("signInWithToken", log [], ada [], bob [], |world| {
+            world.node.user_by_token(&secret_token(&world.ada.id)).await
+        }),
         row!("startCall", log ["membership_updated", "call_ringing"], ada ["MembershipUpdated"], bob ["CallRinging"],
             |world| world.ada.start_call(&world.direct).await.data()),
         row!("unbanUser", log ["conversation_removed", "conversation_updated", "message_added", "conversation_updated"],
@@ -263,6 +274,10 @@ pub fn rows() -> Vec<Row> {
         row!("unblockUser", log ["contacts_changed"; 2], ada ["ContactsChanged"; 2], bob [], |world| {
             world.toward_bob("blockUser", "user { id }").await;
             world.toward_bob("unblockUser", "user { id }").await;
+        }),
+        row!("unlinkIdentity", log [], ada [], bob [], |world| {
+            let linked = world.ada.link_identity(&secret_token(&world.ada.id)).await.data();
+            world.ada.unlink_identity(&linked["linkIdentity"]["viewer"]["identities"][0]["id"]).await.data()
         }),
         row!("unpinMessage", log ["message_updated", "message_added", "message_updated"], ada ["MessageUpdated", "MessageAdded", "MessageUpdated"], bob ["MessageUpdated", "MessageAdded", "MessageUpdated"], |world| {
             world.about("pinMessage", "").await;
@@ -285,6 +300,17 @@ pub fn rows() -> Vec<Row> {
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
+        }),
+        // The event is of the guest.
+        row!("upgradeGuest", log ["user_updated"], ada [], bob [], |world| {
+            let create = "mutation { createGuest(input: {}) {
+                accessToken refreshToken session { id } viewer { user { id username } }
+            } }";
+            let created = world.node.call(None, create, json!({})).await.data();
+            let guest = User::from_payload(&*world.node, &created["createGuest"]);
+            let query = "mutation ($input: UpgradeGuestInput!) { upgradeGuest(input: $input) { viewer { id } } }";
+            let username = format!("up_{}", &world.ada.username);
+            guest.query(query, json!({"input": {"username": username, "password": PASSWORD}})).await
         }),
         row!("verifyContactPoint", log ["user_updated"], ada [], bob [], |world| {
             world.ada.verify(&world.node, &email(&world.ada)).await

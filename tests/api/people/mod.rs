@@ -3,6 +3,7 @@
 mod account_life;
 mod accounts;
 mod blocks;
+mod browser_logins;
 mod challenges;
 mod code_limits;
 mod codes;
@@ -10,6 +11,9 @@ mod confirmations;
 mod contact_points;
 mod contacts;
 mod factor_changes;
+mod guests;
+mod identities;
+mod issuers;
 mod passkeys;
 mod password_attacks;
 mod password_forms;
