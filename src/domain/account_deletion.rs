@@ -4,7 +4,7 @@ use super::app::App;
 use super::client::Client;
 use super::error::{Error, Result, Violation};
 use super::people::accounts::{WRONG_CREDENTIALS, check_connected, wrong_password};
-use super::people::code_checks::{EnteredCode, RightCode};
+use super::people::code_checks::{EnteredCode, RightCode, verified_targets};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
 use crate::ids::UserId;
@@ -19,7 +19,8 @@ use crate::store::people::users::{self, User};
 enum Proof<'a> {
     /// The password was compared with the hash of this user.
     Password(&'a User),
-    Code(&'a RightCode),
+    /// The code was sent to one of these verified addresses and numbers of the user.
+    Code(&'a RightCode, &'a [String]),
 }
 
 impl App {
@@ -52,9 +53,10 @@ impl App {
     }
 
     async fn delete_by_code(&self, viewer: Viewer, code: &EnteredCode, client: &Client) -> Result<()> {
-        let right = self.people().check_any_confirmation(viewer, code, client).await?;
+        let (right, targets) = self.people().check_any_confirmation(viewer, code, client).await?;
         let log = self.log();
-        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer.user, Proof::Code(&right)).await).await;
+        let deleted =
+            log.transaction(async |tx| self.delete_user(tx, viewer.user, Proof::Code(&right, &targets)).await).await;
         self.people().settle_code(&right, deleted).await
     }
 
@@ -71,7 +73,9 @@ impl App {
                 return Err(wrong_password("password"));
             }
             Proof::Password(_) => {}
-            Proof::Code(code) => code.use_up(tx).await?,
+            // The account may have another address or number since the code was sent.
+            Proof::Code(code, targets) if verified_targets(&locked) != targets => return Err(code.wrong()),
+            Proof::Code(code, _) => code.use_up(tx).await?,
         }
         if !participants::all_of_user(tx.conn(), user).await?.is_empty() {
             return Err(Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again.")));

@@ -16,7 +16,7 @@ use crate::domain::validate::{self, Check};
 use crate::domain::viewer::Viewer;
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
-use crate::notices::Notice;
+use crate::notices::{Channel, Notice};
 use crate::store::people::users::{self, User, UserChanges};
 
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
@@ -128,7 +128,7 @@ impl PeopleCore {
         if removed.is_empty() {
             return Ok((changes, None));
         }
-        check_still_signs_in(&user, &removed)?;
+        self.core.check_still_signs_in(&user, &removed)?;
         self.check_confirmed(tx, viewer).await?;
         Ok((changes, Some(Removal { before: user, kinds: removed })))
     }
@@ -155,14 +155,22 @@ impl PeopleCore {
     }
 }
 
-/// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
-fn check_still_signs_in(user: &User, removed: &[Kind]) -> Result<()> {
-    let keeps_one = Kind::ALL.iter().any(|kind| kind.verified(user).is_some() && !removed.contains(kind));
-    if user.password_hash.is_some() || keeps_one {
-        return Ok(());
+impl PeopleCore {
+    /// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
+    fn check_still_signs_in(&self, user: &User, removed: &[Kind]) -> Result<()> {
+        let reaches = |kind: Kind| {
+            kind.verified(user).is_some_and(|address| match kind {
+                Kind::Email => self.notices.email() != Channel::Unavailable,
+                Kind::Phone => self.notices.phone() != Channel::Unavailable && self.may_text(address),
+            })
+        };
+        let keeps_one = Kind::ALL.iter().any(|kind| !removed.contains(kind) && reaches(*kind));
+        if user.password_hash.is_some() || keeps_one {
+            return Ok(());
+        }
+        let message = "You could no longer sign in. Set a password by `changePassword` first.";
+        Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()))
     }
-    let message = "You could no longer sign in. Set a password by `changePassword` first.";
-    Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()))
 }
 
 /// Returns the error if another account has verified the address or number. Only a user who has received the code
