@@ -128,7 +128,7 @@ impl PeopleCore {
         if removed.is_empty() {
             return Ok((changes, None));
         }
-        self.core.check_still_signs_in(&user, &removed)?;
+        self.check_still_signs_in(&user, &removed)?;
         self.check_confirmed(tx, viewer).await?;
         Ok((changes, Some(Removal { before: user, kinds: removed })))
     }
