@@ -38,3 +38,15 @@ clamd_program() {
   done
   return 1
 }
+
+# Prints the path of PgBouncer. Debian installs it outside of the PATH of ordinary users.
+pgbouncer_program() {
+  local program
+  for program in "$(command -v pgbouncer || true)" /usr/sbin/pgbouncer {/opt/homebrew,/usr/local}/bin/pgbouncer; do
+    if [[ -x $program ]]; then
+      echo "$program"
+      return
+    fi
+  done
+  return 1
+}

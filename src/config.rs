@@ -6,11 +6,15 @@ mod docs;
 mod files;
 mod limits;
 mod media;
+mod notices;
+mod postgres_url;
 mod process;
 mod rates;
+mod redis_url;
 mod registration;
 mod rendering;
 mod s3;
+mod url_parameters;
 mod web;
 mod webrtc;
 
@@ -26,8 +30,11 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
+pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries};
+pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
-pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
+pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates};
+pub use redis_url::RedisUrl;
 pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;
 pub use s3::S3Settings;
@@ -57,6 +64,8 @@ pub struct Config {
     pub auth: Auth,
     #[command(flatten)]
     pub registration: Registration,
+    #[command(flatten)]
+    pub notices: NoticeSettings,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
@@ -89,6 +98,16 @@ pub struct Config {
     pub web: Web,
 }
 
+impl Config {
+    /// Whether verification codes may be printed in the log. A server that only this machine can reach is for
+    /// development, unless it is behind a proxy. The log of any other server could let its readers sign in to all
+    /// accounts.
+    pub fn logs_codes(&self) -> bool {
+        let is_local = self.places.listen_addr.ip().to_canonical().is_loopback();
+        self.notices.log_codes || is_local && self.places.trusted_proxies.is_none()
+    }
+}
+
 /// The address of the server, and the services and directories that it uses.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Places")]
@@ -99,10 +118,10 @@ pub struct Places {
     /// Directory of the private Postgres, of files if S3_ENDPOINT is not set, and of keys and passwords that the first start creates
     #[arg(long, env, default_value = ".parlance", value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Postgres 14 or newer, as postgres://user:password@host:port/name. If not set, the server starts a private Postgres in the data directory
+    /// Postgres 14 or newer, as postgres://user:password@host:port/name. The parameters sslmode, sslrootcert, sslcert and sslkey have the meaning that libpq gives them, such as ?sslmode=verify-full. If not set, the server starts a private Postgres in the data directory
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
     pub database_url: Option<String>,
-    /// Redis 6 or newer, as redis://host:port. If not set, this must be the only node
+    /// Redis 6 or newer, as redis://host:port, or rediss://host:port for TLS. The parameters sslrootcert, sslcert and sslkey name the files of the CA and of the client certificate. If not set, this must be the only node
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = redis_url)]
     pub redis_url: Option<String>,
     /// Prefix of every Redis channel, so that several Parlances can share one Redis
@@ -356,19 +375,13 @@ fn milliseconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Result
     move |text| parse(text).map(Duration::from_millis)
 }
 
-fn postgres_url(text: &str) -> Result<String, String> {
-    let parses = text.parse::<tokio_postgres::Config>().is_ok();
-    let allowed = "allowed is an address such as postgres://user:password@host:5432/name";
-    if parses && text.contains("://") { Ok(text.to_owned()) } else { Err(allowed.to_owned()) }
+/// Returns the text if it is a DATABASE_URL.
+pub fn postgres_url(text: &str) -> Result<String, String> {
+    text.parse::<PostgresUrl>().map(|_| text.to_owned())
 }
 
 fn redis_url(text: &str) -> Result<String, String> {
-    use bb8_redis::redis::IntoConnectionInfo as _;
-    if text.starts_with("redis://") && text.into_connection_info().is_ok() {
-        Ok(text.to_owned())
-    } else {
-        Err("allowed is an address such as redis://host:6379".to_owned())
-    }
+    text.parse::<RedisUrl>().map(|_| text.to_owned())
 }
 
 /// Checks the secret for HS256. By RFC 7518, section 3.2, the key must have at least the 256 bits of the hash.

@@ -10,6 +10,11 @@ pub enum Error {
     Bulk(#[from] tokio_postgres::Error),
     #[error("no connection to Postgres: {0}")]
     Connection(String),
+    #[error(
+        "a connection pooler gives transactions different sessions of Postgres: set it to session mode, or connect to \
+         Postgres itself"
+    )]
+    SharedSessions,
     #[error("Redis: {0}")]
     Redis(#[from] bb8_redis::redis::RedisError),
     #[error("no connection to Redis: {0}")]

@@ -2,6 +2,7 @@
 
 mod connections;
 mod labels;
+mod notices;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 pub use connections::{ConnectionMetrics, Refusal};
 pub use labels::{LiveKind, OperationKind, S3Outcome, Source, Transport};
+pub use notices::{NoticeChannel, NoticeMetrics};
 
 /// Upper bounds of the histogram buckets for the number of messages and receipts in one transaction.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
@@ -62,6 +64,7 @@ struct Inner {
     live: [Counter; 3],
     s3_requests: Counters<1>,
     connections: ConnectionMetrics,
+    notices: NoticeMetrics,
 }
 
 /// A row of the table of metrics in the documentation.
@@ -209,6 +212,7 @@ impl Default for Metrics {
                 "Requests of the server to S3. Requests of clients are not counted. `refused` includes objects that do \
                  not exist. `away` means that S3 does not answer, or is overloaded.",
             ),
+            notices: NoticeMetrics::new(&mut new),
             at_head: Mutex::new(Instant::now()),
             registry: new.registry,
             catalogue: new.catalogue,
@@ -313,6 +317,10 @@ impl Metrics {
 
     pub fn connections(&self) -> ConnectionMetrics {
         self.inner.connections.clone()
+    }
+
+    pub fn notices(&self) -> NoticeMetrics {
+        self.inner.notices.clone()
     }
 
     pub fn socket(&self) -> Open {

@@ -1,5 +1,7 @@
 //! Redis Pub/Sub, which carries the messages of the log and of live state between nodes.
 
+mod connection;
+
 use std::time::Duration;
 
 use bb8_redis::RedisConnectionManager;
@@ -10,6 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+
+pub use connection::client;
 
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -43,16 +47,17 @@ impl PubSub {
     /// Connects to Redis. `connections` is the maximum number of messages in flight. Fails if Redis is unavailable now.
     /// If Redis becomes unavailable later, subscriptions are retried.
     pub async fn connect(url: &str, connections: u32, random: Random) -> Result<Self> {
+        let client = client(url)?;
+        let manager = RedisConnectionManager::new(client.get_connection_info().clone())?;
         let pool = bb8::Pool::builder()
             .max_size(connections)
             .connection_timeout(CONNECTION_WAIT)
             // Each connection is tested before use, because the pool does not notice when Redis closes an idle
             // connection.
             .test_on_check_out(true)
-            .build(RedisConnectionManager::new(url)?)
+            .build(manager)
             .await?;
-        let client = Client::open(url)?;
-        client.get_multiplexed_async_connection().await?;
+        connection::check(&client, url).await?;
         Ok(Self { pool, client, random })
     }
 

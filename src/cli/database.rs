@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use parlance::config::postgres_url;
 use parlance::embedded::postgres::{Error, Holder, Postgres};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Database {
     /// Postgres, as postgres://user:password@host:port/name. If not set, the private Postgres of a server is used
-    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
     database_url: Option<String>,
     /// Directory of the private Postgres
     #[arg(long, env, default_value = ".parlance", value_name = "DIR")]

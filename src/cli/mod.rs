@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use database::Database;
-use parlance::config::Config;
+use parlance::config::{Config, postgres_url};
 use parlance::random::Random;
 
 /// A chat backend: GraphQL, with subscriptions that never lose an event.
@@ -57,7 +57,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Migrate {
     /// Postgres, as postgres://user:password@host:port/name
-    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
     database_url: String,
 }
 
@@ -91,7 +91,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 async fn migrate(url: &str) -> Result<()> {
-    let done = parlance::store::migrate(url).await?;
+    let done = parlance::store::migrate(url).await.context("DATABASE_URL")?;
     match done.as_slice() {
         [] => println!("The schema is up to date."),
         names => names.iter().for_each(|name| println!("Ran migration {name}.")),

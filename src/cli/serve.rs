@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use parlance::clock::Clock;
-use parlance::config::{Config, LogFormat};
+use parlance::config::{Config, LogFormat, PostgresUrl};
 use parlance::domain::{App, Cluster};
 use parlance::embedded::postgres::{Holder, Postgres};
 use parlance::embedded::s3::S3;
@@ -19,7 +19,7 @@ use parlance::limiter::Limiter;
 use parlance::live::{MemoryExchange, RedisExchange};
 use parlance::log::{MemoryBroker, RedisBroker};
 use parlance::random::Random;
-use parlance::{store, watchdog};
+use parlance::{notices, store, watchdog};
 
 use super::{open_files, signals};
 
@@ -31,8 +31,10 @@ pub(super) fn run(config: Config) -> Result<()> {
         bail!("TRUST_FORWARDED_FOR is no longer a setting: set TRUSTED_PROXIES to the networks of your proxies");
     }
     start_logging(&config)?;
+    warn_about_postgres(&config);
     let grace = if config.places.database_url.is_none() { POSTGRES_GRACE } else { Duration::ZERO };
-    let stop = signals::listen(config.process.drain_delay + config.process.drain_timeout + grace)?;
+    let process = &config.process;
+    let stop = signals::listen(process.drain_delay + process.drain_timeout + notices::CLOSE_TIMEOUT + grace)?;
     let runtime = super::runtime()?;
     let timeout = config.process.watchdog_timeout;
     if !timeout.is_zero() {
@@ -151,9 +153,10 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 }
 
 fn start_logging(config: &Config) -> Result<()> {
-    // The crate s3s logs every request that it refuses as an error, with the whole request. Its log is off by default,
-    // and LOG_LEVEL can turn it on again.
-    let filter = format!("s3s=off,s3s_fs=off,{}", config.process.log_level);
+    // The crate s3s logs every request that it refuses as an error, with the whole request, and
+    // rustls_platform_verifier logs every certificate that it refuses. Their logs are off by default, and LOG_LEVEL can
+    // turn them on again.
+    let filter = format!("s3s=off,s3s_fs=off,rustls_platform_verifier=off,{}", config.process.log_level);
     let filter = EnvFilter::try_new(filter).context("LOG_LEVEL")?;
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
@@ -198,6 +201,7 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, l
         (None, Some(_)) => writeln!(out, "  Files      from S3_ENDPOINT")?,
         (None, None) => writeln!(out, "  Files      unavailable; the log says why")?,
     }
+    writeln!(out, "  Codes      {}", codes_line(config))?;
     if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
         writeln!(
             out,
@@ -206,4 +210,26 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, l
         )?;
     }
     Ok(writeln!(out)?)
+}
+
+/// Warns about a connection to Postgres whose TLS an attacker could turn off.
+fn warn_about_postgres(config: &Config) {
+    let url = config.places.database_url.as_deref().and_then(|url| url.parse::<PostgresUrl>().ok());
+    if url.is_some_and(|url| url.is_strippable) {
+        tracing::warn!(
+            "DATABASE_URL has no sslmode, so someone in the network can turn TLS off: set sslmode=verify-full, or \
+             sslmode=disable if you trust the network"
+        );
+    }
+}
+
+/// Says how users get verification codes.
+fn codes_line(config: &Config) -> &'static str {
+    match (&config.notices.smtp_url, &config.notices.sms_hook_url) {
+        (None, None) if config.logs_codes() => "printed in this log; set SMTP_URL and SMS_HOOK_URL to send them",
+        (None, None) => "none; set SMTP_URL or SMS_HOOK_URL to send them, or LOG_CODES to print them in this log",
+        (Some(_), None) => "sent by e-mail; set SMS_HOOK_URL to send them to phone numbers too",
+        (None, Some(_)) => "sent by SMS; set SMTP_URL to send them to e-mail addresses too",
+        (Some(_), Some(_)) => "sent by e-mail and SMS",
+    }
 }

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, OPERATION_QUEUE,
-    OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
+    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES,
+    MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE,
+    PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -34,11 +35,12 @@ const RATE_LIMITED: &str = "RATE_LIMITED, 429";
 const TOO_COMPLEX: &str = "OPERATION_TOO_COMPLEX";
 const BAD_INPUT: &str = "BAD_USER_INPUT";
 const UNAVAILABLE: &str = "UNAVAILABLE, 503";
+const NOT_SENT: &str = "the notice is not sent";
 const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
 /// The sections of the table: each has a heading and limits.
-const GROUPS: [(&str, &[Limit]); 9] = [
+const GROUPS: [(&str, &[Limit]); 10] = [
     (
         "How often",
         &[
@@ -56,6 +58,30 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "the service from accounts made by machines",
                 RATE_LIMITED,
             ),
+            limit(
+                "RATE_CODES_PER_TARGET",
+                "codes from an address for an e-mail address or phone number",
+                "people from unwanted codes",
+                RATE_LIMITED,
+            ),
+            limit(
+                "RATE_CODES_PER_TARGET_DAY",
+                "codes for an e-mail address or phone number",
+                "people from unwanted codes, codes from guessing",
+                RATE_LIMITED,
+            ),
+            limit("RATE_CODES_PER_ADDRESS", "codes from an address", "the operator's bill for SMS", RATE_LIMITED),
+            limit("RATE_CODES_PER_USER", "codes of a user", "the operator's bill for SMS", RATE_LIMITED),
+            limit("RATE_SMS", "SMS with codes", "the operator's bill for SMS", NOT_SENT),
+            limit("CODE_TRIES", "tries of a code", "codes from guessing", BAD_INPUT).fixed(CODE_TRIES as u64),
+            limit(
+                "CODES_PER_SLOT",
+                "live codes of a purpose for an e-mail address or phone number",
+                "Postgres",
+                "the oldest is replaced",
+            )
+            .fixed(CODES_PER_SLOT.unsigned_abs()),
+            limit("CODE_LIFETIME", "seconds", "codes from guessing", BAD_INPUT).fixed(CODE_LIFETIME.as_secs()),
             limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_EDITS", "changes by a user", "the log", RATE_LIMITED),
@@ -80,8 +106,18 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("RATE_UPLOADS", "uploads of a user", "S3 and the workers that inspect files", RATE_LIMITED),
             limit("RATE_SEARCHES", "searches of a user", "Postgres", RATE_LIMITED),
             limit("RATE_CHANGES", "changes by a user", "the log", RATE_LIMITED),
-            limit("PASSWORD_TRIES_PER_ACCOUNT", "wrong passwords", "passwords from guessing", RATE_LIMITED),
-            limit("PASSWORD_TRIES_PER_ADDRESS", "wrong passwords", "passwords from guessing", RATE_LIMITED),
+            limit(
+                "PASSWORD_TRIES_PER_ACCOUNT",
+                "wrong passwords or codes",
+                "passwords and codes from guessing",
+                RATE_LIMITED,
+            ),
+            limit(
+                "PASSWORD_TRIES_PER_ADDRESS",
+                "wrong passwords or codes",
+                "passwords and codes from guessing",
+                RATE_LIMITED,
+            ),
             limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED)
                 .fixed(PASSWORD_MAX_DELAY.as_secs()),
             limit("CALL_STARTS_PER_MINUTE", "calls by a user", "people from ringing phones", RATE_LIMITED),
@@ -95,6 +131,15 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("PASSWORD_THREADS", "threads", "processors and memory", "the request waits"),
             limit("PASSWORD_QUEUE", "requests that wait", "memory", UNAVAILABLE),
             limit("PASSWORD_QUEUE_SHARE", "requests of an address that wait", "other addresses", RATE_LIMITED),
+        ],
+    ),
+    (
+        "E-mail and SMS",
+        &[
+            limit("NOTICE_QUEUE", "codes by e-mail, codes by SMS, and other notices by each", "memory", NOT_SENT)
+                .fixed(NOTICE_QUEUE as u64),
+            limit("NOTICE_QUEUE_SHARE", "places of an address in such a queue", "other addresses", NOT_SENT)
+                .fixed(NOTICE_QUEUE_SHARE as u64),
         ],
     ),
     (

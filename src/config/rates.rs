@@ -6,8 +6,18 @@ use std::time::Duration;
 
 use super::{seconds, within};
 
-/// Maximum wait after wrong passwords. The first wait is 1 second, and each further wait is twice as long.
+/// Maximum wait after wrong passwords or codes. The first wait is 1 second, and each further wait is twice as long.
 pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
+
+/// Maximum number of times that clients may enter one code with its challenge, and as often without the challenge. A code
+/// has six digits, so a client that guesses finds it with a probability of at most 10 in a million.
+pub const CODE_TRIES: usize = 5;
+/// Maximum number of live codes of one purpose for one e-mail address or phone number. A further one replaces the oldest.
+/// By default, RATE_CODES_PER_TARGET_DAY allows no more at once, so that the requests of a stranger do not replace the
+/// code of the owner.
+pub const CODES_PER_SLOT: i64 = 20;
+/// Time after which a code expires. Long enough for slow e-mail servers.
+pub const CODE_LIFETIME: Duration = Duration::from_mins(10);
 
 /// Rates of the actions of one user or one address. The nodes share the counts through Redis. An action that exceeds a
 /// rate gets RATE_LIMITED with the name of the setting and the seconds to wait.
@@ -29,6 +39,21 @@ pub struct Rates {
     /// Attempts to register an account from one address
     #[arg(long, env, default_value = "50/1h", value_name = "COUNT/TIME")]
     pub rate_registrations: Allowance,
+    /// Codes that sign in or reset a password, requested from one address for one e-mail address or phone number
+    #[arg(long, env, default_value = "5/15m", value_name = "COUNT/TIME")]
+    pub rate_codes_per_target: Allowance,
+    /// Codes of all purposes that are requested for one e-mail address or phone number, from all addresses
+    #[arg(long, env, default_value = "20/1d", value_name = "COUNT/TIME")]
+    pub rate_codes_per_target_day: Allowance,
+    /// Codes that sign in or reset a password, requested from one address
+    #[arg(long, env, default_value = "30/1h", value_name = "COUNT/TIME")]
+    pub rate_codes_per_address: Allowance,
+    /// Codes that one user requests to verify or confirm. The SMS about changes of one account have the same rate
+    #[arg(long, env, default_value = "10/1h", value_name = "COUNT/TIME")]
+    pub rate_codes_per_user: Allowance,
+    /// SMS with codes that all nodes together send. After that, only verified numbers still get codes, to sign in, to reset the password or to confirm. These have a second allowance of the same size
+    #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
+    pub rate_sms: Allowance,
     /// Messages that one user sends or schedules
     #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
     pub rate_messages: Allowance,
@@ -71,13 +96,13 @@ pub struct Rates {
     /// Changes that one user makes to the profile, privacy settings, groups and own memberships
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_changes: Allowance,
-    /// Number of wrong passwords for one account after which each further attempt must wait. The wait doubles with each wrong password
+    /// Number of wrong passwords or codes for one username, address or number after which each further attempt must wait. The wait doubles each time. All names of an account together have three times this number
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
-    /// Number of wrong passwords from one address after which each further attempt must wait. The wait doubles with each wrong password
+    /// Number of wrong passwords or codes from one address after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
-    /// Seconds of the first wait after wrong passwords
+    /// Seconds of the first wait after wrong passwords or codes
     #[arg(long, hide = true, default_value = "1", value_parser = seconds(1..=900))]
     pub password_first_delay: Duration,
 }

@@ -38,6 +38,10 @@ use super::messaging::search::Searches;
 use super::messaging::search_indexer::SearchIndexer;
 use super::messaging::writer::{Committer, Writers};
 use super::people::accounts::Accounts;
+use super::people::code_logins::CodeLogins;
+use super::people::codes::Codes;
+use super::people::confirmations::Confirmations;
+use super::people::contact_points::ContactPoints;
 use super::people::contacts::Contacts;
 use super::people::core::PeopleCore;
 use super::people::last_seen;
@@ -56,6 +60,7 @@ use crate::limiter::{Key, Limiter, Rate};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, LiveSessions, Log, Observers, RowCache};
 use crate::metrics::Metrics;
+use crate::notices::{self, Notifier};
 use crate::random::Random;
 use crate::store::Database;
 
@@ -84,6 +89,8 @@ pub enum OpenError {
     Part(#[from] crate::error::Error),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Notices(#[from] notices::OpenError),
 }
 
 /// The channels between a node and the other nodes: through Redis, or in memory for a single node.
@@ -105,8 +112,9 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
         let Cluster { broker, exchange, limiter } = cluster;
-        let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
+        let notices = Notifier::open(&config.notices, config.logs_codes(), clock, &random, &metrics.notices(), &stop)?;
+        let database = Database::connect(database_url, &config.postgres).await?;
         let observers = Observers::default();
         let (observing, settings) = (observers.clone(), config.log.clone());
         let log =
@@ -147,6 +155,8 @@ impl App {
             passwords,
             tokens,
             registration: config.registration.registration,
+            notices,
+            sms_countries: config.notices.sms_countries.clone(),
         });
         let messaging = Arc::new(MessagingCore { base: base.clone(), live: live.clone(), writers, scheduler });
         let calls = Arc::new(CallsCore {
@@ -166,13 +176,17 @@ impl App {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Closes the live state, and stores the last-seen time of all users who are connected to this node. This is the
-    /// last step of a regular shutdown. The users may already have reconnected to another node.
+    /// Sends the notices that are queued, closes the live state, and stores the last-seen time of all users who are
+    /// connected to this node. This is the last step of a regular shutdown. The users may already have reconnected to
+    /// another node.
     pub async fn close(&self) {
-        let departed = self.inner.live.close().await;
-        if let Err(error) = last_seen::write(&self.inner.base.database, departed).await {
-            tracing::warn!(%error, "could not store when users were last seen");
-        }
+        let leave = async {
+            let departed = self.inner.live.close().await;
+            if let Err(error) = last_seen::write(&self.inner.base.database, departed).await {
+                tracing::warn!(%error, "could not store when users were last seen");
+            }
+        };
+        tokio::join!(leave, self.inner.people.notices.close());
     }
 
     pub fn accounts(&self) -> Accounts<'_> {
@@ -181,6 +195,22 @@ impl App {
 
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions { core: &self.inner.people }
+    }
+
+    pub fn codes(&self) -> Codes<'_> {
+        Codes { core: &self.inner.people }
+    }
+
+    pub fn code_logins(&self) -> CodeLogins<'_> {
+        CodeLogins { core: &self.inner.people }
+    }
+
+    pub fn confirmations(&self) -> Confirmations<'_> {
+        Confirmations { core: &self.inner.people }
+    }
+
+    pub fn contact_points(&self) -> ContactPoints<'_> {
+        ContactPoints { core: &self.inner.people }
     }
 
     pub fn users(&self) -> Users<'_> {

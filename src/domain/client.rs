@@ -2,6 +2,7 @@
 
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
+use crate::notices::Language;
 
 /// The client that waits for the response to a request.
 #[derive(Clone, Debug, Default)]
@@ -10,4 +11,6 @@ pub struct Client {
     /// client.
     pub network: Option<ClientNetwork>,
     pub gone: Gone,
+    /// The languages that the client prefers, for notices to its user.
+    pub language: Language,
 }

@@ -15,6 +15,9 @@ pub enum Error {
     Unauthenticated(&'static str),
     /// The viewer may see the object, but has no permission for this action.
     Forbidden(&'static str),
+    /// The change needs a session whose user has confirmed their identity in the last minutes. Clients get the reason
+    /// in `extensions.reason`.
+    ConfirmationRequired,
     /// The object does not exist, or the viewer has no permission to know that it exists.
     NotFound(&'static str),
     /// The value is already taken, or another request has changed the object in the meantime.

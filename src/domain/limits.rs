@@ -29,6 +29,12 @@ const fn message(rate: Rate) -> &'static str {
         Rate::Operations => "There are too many operations in a short time.",
         Rate::Cost => "These operations ask for too many fields in a short time. Ask for fewer at once.",
         Rate::Registrations => "Too many accounts were registered from this address.",
+        Rate::CodesPerTarget | Rate::CodesPerTargetDay => {
+            "Too many codes were requested for this e-mail address or phone number."
+        }
+        Rate::CodesPerAddress => "Too many codes were requested from this address.",
+        Rate::CodesPerUser => "You request too many codes.",
+        Rate::Sms => "Too many SMS are sent.",
         Rate::Messages => "You send too many messages.",
         Rate::Forwards => "You forward too many messages.",
         Rate::Edits => "You change too many messages.",

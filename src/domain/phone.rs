@@ -1,6 +1,7 @@
 //! Phone numbers: from the text that a user enters to the form of ITU-T E.164, in which they are stored.
 
-use phonenumber::metadata::DATABASE;
+use phonenumber::Metadata;
+use phonenumber::metadata::{DATABASE, Descriptor};
 
 use super::text;
 use crate::text::ascii_digit;
@@ -31,16 +32,44 @@ pub(super) fn e164(text: &str) -> Option<String> {
     {
         return None;
     }
-    let (countries, code_length) = (1..=COUNTRY_CODE_DIGITS).find_map(|length| {
-        let code: u16 = digits[..length].parse().ok()?;
-        Some((DATABASE.by_code(&code)?, length))
-    })?;
+    let (countries, code_length) = countries(digits)?;
     let is_valid = |national: &str| countries.iter().any(|country| country.descriptors().general().is_match(national));
     let national = &digits[code_length..];
     let without_prefix = countries.iter().find_map(|country| national.strip_prefix(country.national_prefix()?));
     let national = without_prefix.filter(|shorter| !is_valid(national) && is_valid(shorter)).unwrap_or(national);
     let number = format!("+{}{national}", &digits[..code_length]);
     DIGITS.contains(&(number.len() - 1)).then_some(number)
+}
+
+/// Returns the country code of a phone number in the form of E.164, such as 49.
+pub(super) fn country_code(number: &str) -> Option<&str> {
+    let digits = number.strip_prefix('+')?;
+    let (_, length) = countries(digits)?;
+    digits.get(..length)
+}
+
+/// Whether a message to this phone number, in the form of E.164, may cost more than one to a mobile number: premium
+/// rate, shared cost, personal numbers, pagers, voicemail and company numbers. The owner of such a number may get a
+/// share of the price.
+pub(super) fn is_costly(number: &str) -> bool {
+    let Some((countries, length)) = number.strip_prefix('+').and_then(countries) else { return false };
+    let Some(national) = number.get(length + 1..) else { return false };
+    let matches = |kind: Option<&Descriptor>| kind.is_some_and(|kind| kind.is_match(national));
+    let is_costly = countries.iter().any(|country| {
+        let kinds = country.descriptors();
+        let costly = [kinds.premium_rate(), kinds.shared_cost(), kinds.personal_number(), kinds.pager()];
+        costly.into_iter().chain([kinds.voicemail(), kinds.uan()]).any(matches)
+    });
+    // Countries with the same code have some rules that overlap.
+    is_costly && !countries.iter().any(|country| matches(country.descriptors().mobile()))
+}
+
+/// Returns the countries of a phone number without its plus, and the number of digits of their code.
+fn countries(digits: &str) -> Option<(Vec<&'static Metadata>, usize)> {
+    (1..=COUNTRY_CODE_DIGITS).find_map(|length| {
+        let code: u16 = digits.get(..length)?.parse().ok()?;
+        Some((DATABASE.by_code(&code)?, length))
+    })
 }
 
 /// Returns the phone number in the form in which servers stored it before they knew the rules of its country, such as
@@ -152,6 +181,34 @@ mod tests {
         ] {
             assert_eq!(without_rules(text).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn costly_numbers_are_recognised() {
+        for costly in ["+499001234567", "+19002345678", "+448712345678", "+447012345678", "+491805012345"] {
+            assert!(is_costly(costly), "{costly}");
+        }
+        for usual in
+            ["+4915123451234", "+12125550123", "+447400123456", "+33612345678", "+390669812345", "+5511961234567"]
+        {
+            assert!(!is_costly(usual), "{usual}");
+        }
+        // No mobile number of any country is refused.
+        for country in DATABASE.iter() {
+            let Some(example) = country.descriptors().mobile().and_then(Descriptor::example) else { continue };
+            assert!(!is_costly(&format!("+{}{example}", country.country_code())), "{}", country.id());
+        }
+    }
+
+    #[test]
+    fn a_number_begins_with_its_country_code() {
+        for (number, code) in
+            [("+4915123451234", Some("49")), ("+12125550123", Some("1")), ("+358401234567", Some("358"))]
+        {
+            assert_eq!(country_code(number), code, "{number}");
+        }
+        assert_eq!(country_code("+9991234567"), None);
+        assert_eq!(country_code("ada@example.org"), None);
     }
 
     /// A wrong removal of a prefix would store a number that belongs to somebody else.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 
 use super::error::{Error, Result, Violation};
 use super::{phone, text};
+use crate::text::ascii_digit;
 
 const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
 const DISPLAY_NAME: std::ops::RangeInclusive<usize> = 1..=64;
@@ -13,8 +14,8 @@ const TITLE: std::ops::RangeInclusive<usize> = 1..=100;
 const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
 /// Maximum length of a file name in characters, the limit of NTFS and APFS. A character has up to four bytes. Each byte
-/// takes three bytes in the header Content-Disposition, and five in the URL of a download, which contains the header. So
-/// the name takes at most 5,100 bytes of the URL. Proxies and S3 allow 8,192.
+/// takes three bytes in the header Content-Disposition, and five in the URL of a download, which contains the header.
+/// So the name takes at most 5,100 bytes of the URL. Proxies and S3 allow 8,192.
 const MAX_FILE_NAME: usize = 255;
 /// Maximum size of a content type in bytes. RFC 6838, section 4.2, allows 127 characters for each of its two parts.
 const MAX_CONTENT_TYPE: usize = 255;
@@ -26,6 +27,14 @@ const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// Maximum size of an e-mail address in bytes. RFC 5321, section 4.5.3.1.3, allows 256 including two angle brackets.
 const MAX_EMAIL: usize = 254;
+/// Number of digits of a verification code.
+pub(super) const CODE_DIGITS: usize = 6;
+/// Maximum number of characters of a code that are read. Each digit can have spaces around it.
+const MAX_CODE_TEXT: usize = 32;
+/// Number of random bytes of a challenge: 144 bits, which nobody can guess.
+pub(super) const CHALLENGE_BYTES: usize = 18;
+/// Number of characters of a challenge: its bytes in Base64.
+const CHALLENGE_CHARACTERS: usize = CHALLENGE_BYTES / 3 * 4;
 /// Allowed length of a password in characters. A longer password takes longer to process and is not safer.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
 /// Maximum number of characters into which Unicode decomposes one character.
@@ -74,6 +83,14 @@ pub(super) fn is_hard_to_guess(password: &str, known: &[&str]) -> bool {
     zxcvbn::zxcvbn(&password[..end], known).score() >= MIN_PASSWORD_SCORE
 }
 
+/// Whether the domain of an e-mail address is an IP address, also in brackets (RFC 5321, section 4.1.3). The server
+/// sends no e-mails to these, because they would let clients choose the machine to which a relay connects. No top-level
+/// domain is a number (RFC 3696, section 2).
+fn is_address_literal(domain: &str) -> bool {
+    let top = domain.rsplit('.').next().unwrap_or_default();
+    domain.contains(['[', ']', ':']) || top.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Collects all violations of an input, so that one error reports them together.
 #[derive(Default)]
 pub(super) struct Check {
@@ -105,26 +122,48 @@ impl Check {
         name
     }
 
-    pub(super) fn email(&mut self, text: &str) -> String {
+    pub(super) fn email(&mut self, path: &str, text: &str) -> String {
         let email = text.trim().to_lowercase();
         let is_valid = email.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty()
                 && domain.split('.').count() > 1
                 && domain.split('.').all(|label| !label.is_empty())
                 && !domain.contains('@')
+                && !is_address_literal(domain)
         });
         if !is_valid || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            self.fail("email", "This is not an e-mail address.");
+            self.fail(path, "This is not an e-mail address.");
         }
         email
     }
 
     /// Checks a phone number. Returns it in the form of E.164.
-    pub(super) fn phone(&mut self, text: &str) -> String {
+    pub(super) fn phone(&mut self, path: &str, text: &str) -> String {
         phone::e164(text).unwrap_or_else(|| {
-            self.fail("phone", "A phone number must begin with + and its country code, such as +4915112345678.");
+            self.fail(path, "A phone number must begin with + and its country code, such as +4915112345678.");
             String::new()
         })
+    }
+
+    /// Checks a verification code. Returns its digits in ASCII. Spaces between the digits are allowed, because some
+    /// keyboards insert them.
+    pub(super) fn code(&mut self, path: &str, text: &str) -> String {
+        let spaced = text.chars().take(MAX_CODE_TEXT).filter(|c| !c.is_whitespace());
+        let code: String = spaced.map(ascii_digit).collect();
+        if code.len() != CODE_DIGITS || !code.bytes().all(|digit| digit.is_ascii_digit()) {
+            self.fail(path, format!("A code must have {CODE_DIGITS} digits."));
+        }
+        code
+    }
+
+    /// Checks the form of a challenge, the name of a code.
+    pub(super) fn challenge(&mut self, path: &str, text: &str) -> String {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        if text.len() == CHALLENGE_CHARACTERS && text.bytes().all(allowed) {
+            return text.to_owned();
+        }
+        self.fail(path, "A challenge must be one that `requestCode` has returned.");
+        String::new()
     }
 
     /// Checks the length of a new password in the input field `path`. Returns the form of the password that is hashed.

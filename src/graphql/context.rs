@@ -13,6 +13,7 @@ use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::client::Client;
 use crate::domain::{App, Reader, Viewer};
 use crate::fair::Gone;
+use crate::notices::Language;
 
 /// The client that sent the request: its identity and its address.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Caller {
     /// Key by which the limits for each address count this client. None if these limits are off, if the
     /// request is a trusted proxy's own, or if the execution renders an event for several subscribers.
     pub network: Option<ClientNetwork>,
+    /// The languages that the client prefers, as `Accept-Language` of its request says.
+    pub language: Language,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +125,9 @@ impl ContextExt for Context<'_> {
     }
 
     fn client(&self) -> Client {
-        Client { network: self.caller().network, gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
+        let Caller { network, language, .. } = self.caller();
+        let gone = self.data_opt::<Gone>().cloned().unwrap_or_default();
+        Client { network: *network, gone, language: language.clone() }
     }
 
     fn loaders(&self) -> &Loaders {

@@ -7,13 +7,13 @@ use super::error::ErrorCode;
 use super::page::MAX_PAGE_SIZE;
 use crate::config::RegistrationMode as ModeSetting;
 
-/// Which clients can create an account with the `register` mutation.
+/// Which clients can create an account with the `register` and `loginWithCode` mutations.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "ModeSetting")]
 pub enum RegistrationMode {
     /// All clients.
     Open,
-    /// Clients with a code from the operator of the server, in `RegisterInput.invite`.
+    /// Clients with a code from the operator of the server, in the input field `invite`.
     Invite,
     /// No client: registration fails with FORBIDDEN.
     Closed,
@@ -52,6 +52,16 @@ impl ServerInfo {
     /// Which clients can create an account. A client can choose its registration form by this value.
     async fn registration(&self, ctx: &Context<'_>) -> RegistrationMode {
         ctx.app().registration().into()
+    }
+
+    /// Whether the server can send codes by e-mail. If false, `requestCode` refuses e-mail addresses.
+    async fn codes_by_email(&self, ctx: &Context<'_>) -> bool {
+        ctx.app().codes().are_sent_by_email()
+    }
+
+    /// Whether the server can send codes by SMS. If false, `requestCode` refuses phone numbers.
+    async fn codes_by_phone(&self, ctx: &Context<'_>) -> bool {
+        ctx.app().codes().are_sent_by_phone()
     }
 
     /// All error codes. The field makes ErrorCode part of the schema, so that code generators include it.

@@ -80,10 +80,12 @@ impl Drop for Share {
 mod tests {
     use super::*;
     use crate::address::ClientAddress;
+    use crate::notices::Language;
 
     fn caller(address: &str) -> Caller {
         let address = ClientAddress::from(address.parse::<std::net::IpAddr>().unwrap());
-        Caller { identity: Identity::Anonymous, ip_address: Some(address), network: Some(address.network()) }
+        let network = Some(address.network());
+        Caller { identity: Identity::Anonymous, ip_address: Some(address), network, language: Language::default() }
     }
 
     #[test]

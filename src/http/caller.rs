@@ -9,6 +9,7 @@ use super::lifetime::Lifetime;
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::Error;
 use crate::graphql::{Caller, Error as GraphqlError, Identity};
+use crate::notices::Language;
 
 impl Server {
     /// Returns the caller of a request. Fails only if the session cannot be queried from Postgres.
@@ -18,7 +19,8 @@ impl Server {
             None => Identity::Anonymous,
         };
         let address = self.address(headers, peer);
-        Ok(Caller { identity, ip_address: Some(address), network: self.connections.network(address) })
+        let network = self.connections.network(address);
+        Ok(Caller { identity, ip_address: Some(address), network, language: language(headers) })
     }
 
     /// Returns the caller of a connection that stays open, and the connection's lifetime. The session is watched before
@@ -51,6 +53,11 @@ impl Server {
     pub(super) fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> ClientAddress {
         self.connections.client_address(headers, peer)
     }
+}
+
+/// Returns the languages of `Accept-Language`. Without the header the client has no preference.
+pub(super) fn language(headers: &HeaderMap) -> Language {
+    Language::negotiate(headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()))
 }
 
 /// Returns the token of `Authorization: Bearer …` (RFC 6750).

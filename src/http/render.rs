@@ -27,6 +27,7 @@ use crate::domain::App;
 use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, Schema, Sharing, StreamLoaders};
 use crate::log::{RowCache, Seq};
 use crate::metrics::Metrics;
+use crate::notices::Language;
 
 /// Maximum bytes of rendered events that are cached for streams that have not sent them yet. Evicted events are
 /// rendered again.
@@ -216,7 +217,8 @@ impl Plan {
             return Err(Unshared::Personal);
         }
         let sharing = Sharing::default();
-        let anonymous = Caller { identity: Identity::Anonymous, ip_address: None, network: None };
+        let language = Language::default();
+        let anonymous = Caller { identity: Identity::Anonymous, ip_address: None, network: None, language };
         let body = self.execution.execute(item, anonymous, loaders, Some(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Guards against the guessing of passwords: waits that grow with each failure.
+//! Guards against the guessing of passwords and codes: waits that grow with each failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +13,18 @@ use crate::config::{PASSWORD_MAX_DELAY, Rates};
 pub(super) const RESET_AFTER: Duration = Duration::from_hours(24);
 /// Maximum number of keys in memory, of about 150 bytes each. The least used keys are forgotten first.
 const MAX_KEYS: usize = 100_000;
+/// Number of failures for all names of an account together, in multiples of those for one name: an account has at most
+/// three names, which are its username, e-mail address and phone number.
+const NAMES: u32 = 3;
 
 /// Kind of attempts that a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// Attempts to use a password for one account.
+    /// Attempts to use a password or a code for one account, or for one name or address that an account may have.
     Account,
-    /// Attempts to use a password from one network.
+    /// Attempts to use a password for one account by any of its names.
+    AllNames,
+    /// Attempts to use a password or a code from one network.
     Network,
 }
 
@@ -27,8 +32,16 @@ impl Guard {
     /// Returns the name of the setting with the number of failures after which each attempt has to wait.
     pub const fn setting(self) -> &'static str {
         match self {
-            Self::Account => "PASSWORD_TRIES_PER_ACCOUNT",
+            Self::Account | Self::AllNames => "PASSWORD_TRIES_PER_ACCOUNT",
             Self::Network => "PASSWORD_TRIES_PER_ADDRESS",
+        }
+    }
+
+    /// Returns the part of the names of keys in Redis that separates the guards.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Account | Self::Network => self.setting(),
+            Self::AllNames => "PASSWORD_TRIES_PER_ACCOUNT:all",
         }
     }
 }
@@ -56,6 +69,7 @@ impl Rule {
 /// The failures that this node has counted, by guard and key.
 pub(super) struct Guards {
     account: Rule,
+    all_names: Rule,
     network: Rule,
     tries: Cache<(Guard, Key), Arc<Mutex<Tries>>>,
 }
@@ -72,6 +86,7 @@ impl Guards {
         let rule = |free| Rule { free, first_delay: settings.password_first_delay, max_delay: PASSWORD_MAX_DELAY };
         Self {
             account: rule(settings.password_tries_per_account),
+            all_names: rule(settings.password_tries_per_account.saturating_mul(NAMES)),
             network: rule(settings.password_tries_per_address),
             tries: Cache::new(MAX_KEYS),
         }
@@ -80,6 +95,7 @@ impl Guards {
     pub(super) const fn rule(&self, guard: Guard) -> Rule {
         match guard {
             Guard::Account => self.account,
+            Guard::AllNames => self.all_names,
             Guard::Network => self.network,
         }
     }

@@ -1,13 +1,13 @@
 //! The rate limiter, which limits how often a user or an address may do something.
 //!
 //! There are two kinds of limits. A [`Rate`] limits the frequency of actions by the generic cell rate algorithm (ITU-T
-//! I.371, appendix I). A [`Guard`] slows down the guessing of passwords: after some failures, each further attempt has
-//! to wait twice as long as the attempt before.
+//! I.371, appendix I). A [`Guard`] slows down the guessing of passwords and codes: after some failures, each further
+//! attempt has to wait twice as long as the attempt before.
 //!
 //! A node checks rates in its own memory. After that, it adds the counts of many checks to Redis in one pipeline, and
 //! receives the counts of all nodes. A check therefore costs no round trip to Redis. During [`redis::SYNC_INTERVAL`],
 //! all nodes together can allow more actions than one node alone. A guard calls Redis before each attempt, because it
-//! protects passwords. While Redis is unavailable, rates and guards use only the counts in the node's memory.
+//! protects accounts. While Redis is unavailable, rates and guards use only the counts in the node's memory.
 
 mod guards;
 mod rate;
@@ -37,7 +37,7 @@ pub enum Key {
     Network(ClientNetwork),
     /// The account of a user, for attempts from one network only.
     UserFrom(UserId, ClientNetwork),
-    /// A name that no account has, as the first 16 bytes of the SHA-256 of the name.
+    /// A name, an e-mail address, a phone number, or several such values, as the first 16 bytes of a SHA-256.
     Name([u8; 16]),
 }
 

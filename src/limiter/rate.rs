@@ -34,6 +34,16 @@ rates! {
     Operations = "RATE_OPERATIONS", rate_operations;
     Cost = "RATE_COST", rate_cost;
     Registrations = "RATE_REGISTRATIONS", rate_registrations;
+    /// Codes that clients of one address request for an e-mail address or a phone number.
+    CodesPerTarget = "RATE_CODES_PER_TARGET", rate_codes_per_target;
+    /// Codes that all clients request for an e-mail address or a phone number.
+    CodesPerTargetDay = "RATE_CODES_PER_TARGET_DAY", rate_codes_per_target_day;
+    /// Codes that clients of one address request.
+    CodesPerAddress = "RATE_CODES_PER_ADDRESS", rate_codes_per_address;
+    /// Codes that a signed-in user requests, and SMS about changes of an account.
+    CodesPerUser = "RATE_CODES_PER_USER", rate_codes_per_user;
+    /// SMS with codes to all phone numbers.
+    Sms = "RATE_SMS", rate_sms;
     Messages = "RATE_MESSAGES", rate_messages;
     /// Forwarded copies: the number of messages times the number of conversations.
     Forwards = "RATE_FORWARDS", rate_forwards;

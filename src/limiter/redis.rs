@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisResult, Script};
+use redis::{RedisResult, Script};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::guards::{RESET_AFTER, Rule};
 use super::{Exceeded, Guard, Key, Limiter, Rate};
 use crate::error::Result;
+use crate::redis::client;
 
 /// Time between two exchanges of counts. Meanwhile, all nodes together can allow more actions than one node alone.
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(20);
@@ -140,7 +141,7 @@ impl Shared {
             .set_number_of_retries(0)
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
-        let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        let redis = ConnectionManager::new_lazy_with_config(client(url)?, config)?;
         let health = Health { retry_at: Mutex::default(), stop };
         Ok(Self { redis, prefix: prefix.into(), pending: Arc::default(), health: Arc::new(health) })
     }
@@ -246,7 +247,7 @@ fn rate_name(prefix: &str, rate: Rate, key: Key) -> String {
 }
 
 fn guard_name(prefix: &str, guard: Guard, key: Key) -> String {
-    format!("{prefix}:{}:{}", guard.setting(), key_name(key))
+    format!("{prefix}:{}:{}", guard.name(), key_name(key))
 }
 
 fn key_name(key: Key) -> String {

@@ -1,11 +1,13 @@
 //! The migrations of the schema, which are embedded in the binary and run without libpq.
 
+use diesel::RunQueryDsl as _;
 use diesel::sql_types::BigInt;
-use diesel::{Connection as _, RunQueryDsl as _};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::Connection;
+use super::connection::Connector;
+use super::pooler::require_own_sessions;
 use crate::error::{Error, Result};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
@@ -17,6 +19,7 @@ const MIGRATION_LOCK: i64 = 0x7061_726c_616e_6365;
 type Harness = AsyncConnectionWrapper<Connection>;
 
 /// Runs the pending migrations and returns their names. A lock ensures that only one node at a time runs migrations.
+/// Fails if a connection pooler shares sessions, because the lock belongs to a session.
 pub async fn migrate(url: &str) -> Result<Vec<String>> {
     with_harness(url, |harness| {
         // The lock is held until the connection is closed.
@@ -27,7 +30,7 @@ pub async fn migrate(url: &str) -> Result<Vec<String>> {
     .await
 }
 
-/// Returns the number of pending migrations.
+/// Returns the number of pending migrations. Fails if a connection pooler shares sessions.
 pub async fn pending_migrations(url: &str) -> Result<usize> {
     with_harness(url, |harness| Ok(harness.pending_migrations(MIGRATIONS).map_err(Error::Migration)?.len())).await
 }
@@ -41,10 +44,9 @@ async fn with_harness<T: Send + 'static>(
     url: &str,
     work: impl FnOnce(&mut Harness) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let url = url.to_owned();
-    let done = tokio::task::spawn_blocking(move || {
-        let mut harness = Harness::establish(&url).map_err(|error| Error::Connection(error.to_string()))?;
-        work(&mut harness)
-    });
+    let connector = Connector::new(url)?;
+    require_own_sessions(&connector).await?;
+    let connection = connector.open().await.map_err(Error::Connection)?;
+    let done = tokio::task::spawn_blocking(move || work(&mut Harness::from(connection)));
     done.await.map_err(|error| Error::Migration(error.into()))?
 }

@@ -1,6 +1,7 @@
 //! Rows of Postgres and the queries on them, with one file for each noun.
 
 pub mod calls;
+mod connection;
 pub mod conversations;
 pub mod export;
 pub mod files;
@@ -8,19 +9,22 @@ pub mod locks;
 pub mod messaging;
 mod migrations;
 pub mod people;
+mod pooler;
 mod prepared;
 pub mod schema;
 pub mod seed;
 mod text_enum;
 mod visibility;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::ConnectionError;
 pub use diesel_async::AsyncPgConnection as Connection;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod, bb8,
 };
-use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
 
@@ -30,6 +34,7 @@ pub(crate) use text_enum::text_enum;
 
 use crate::config::Postgres;
 use crate::error::{Error, Result};
+use connection::Connector;
 
 /// Time after which a request that waits for a free connection fails with UNAVAILABLE.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
@@ -38,7 +43,7 @@ pub type PooledConnection<'a> = bb8::PooledConnection<'a, Connection>;
 
 /// Opens a connection outside the pool, for commands.
 pub async fn connect(url: &str) -> Result<Connection> {
-    Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))
+    Connector::new(url)?.open().await.map_err(Error::Connection)
 }
 
 /// The pool of connections to Postgres.
@@ -51,7 +56,8 @@ impl Database {
     /// Creates the pool and checks that Postgres is available. Fails otherwise, because a server that cannot reach its
     /// database must not start.
     pub async fn connect(url: &str, settings: &Postgres) -> Result<Self> {
-        let manager = AsyncDieselConnectionManager::<Connection>::new_with_config(url, manager_config(settings));
+        let config = manager_config(Connector::new(url)?, settings);
+        let manager = AsyncDieselConnectionManager::<Connection>::new_with_config(url, config);
         let pool = bb8::Pool::builder()
             .max_size(settings.database_pool_size)
             .connection_timeout(CONNECTION_WAIT)
@@ -77,7 +83,7 @@ impl Database {
     }
 }
 
-fn manager_config(settings: &Postgres) -> ManagerConfig<Connection> {
+fn manager_config(connector: Connector, settings: &Postgres) -> ManagerConfig<Connection> {
     // Postgres enforces these timeouts. A transaction that holds the head of the log blocks all other transactions that
     // append, so it must end even if its node hangs. JIT compilation is off because it takes longer than the execution
     // of any statement of the server.
@@ -92,11 +98,12 @@ fn manager_config(settings: &Postgres) -> ManagerConfig<Connection> {
         let broken = PoolableConnection::is_broken(connection);
         ready(if broken { Err(diesel::result::Error::BrokenTransactionManager) } else { Ok(()) }).boxed()
     }));
-    config.custom_setup = Box::new(move |url| {
-        let limits = limits.clone();
+    let connector = Arc::new(connector);
+    config.custom_setup = Box::new(move |_| {
+        let (connector, limits) = (connector.clone(), limits.clone());
         async move {
-            let mut connection = Connection::establish(url).await?;
-            connection.batch_execute(&limits).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+            let mut connection = connector.open().await.map_err(ConnectionError::BadConnection)?;
+            connection.batch_execute(&limits).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok(connection)
         }
         .boxed()

@@ -329,6 +329,7 @@ diesel::table! {
         last_used_at -> Timestamptz,
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
+        confirmed_at -> Timestamptz,
     }
 }
 
@@ -340,7 +341,7 @@ diesel::table! {
         about -> Nullable<Text>,
         email -> Nullable<Text>,
         phone -> Nullable<Text>,
-        password_hash -> Text,
+        password_hash -> Nullable<Text>,
         created_at -> Timestamptz,
         last_seen_at -> Nullable<Timestamptz>,
         last_seen -> Text,
@@ -351,6 +352,19 @@ diesel::table! {
         email_verified_at -> Nullable<Timestamptz>,
         phone_verified_at -> Nullable<Timestamptz>,
         search_name -> Text,
+    }
+}
+
+diesel::table! {
+    verification_codes (id) {
+        id -> Bytea,
+        slot -> Bytea,
+        code_hash -> Bytea,
+        tries -> Int2,
+        open_tries -> Int2,
+        user_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
     }
 }
 
@@ -381,6 +395,7 @@ diesel::joinable!(scheduled_message_attachments -> attachments (attachment_id));
 diesel::joinable!(scheduled_message_attachments -> scheduled_messages (scheduled_message_id));
 diesel::joinable!(scheduled_messages -> users (sender_id));
 diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(verification_codes -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     attachment_looks,
@@ -412,4 +427,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     search_state,
     sessions,
     users,
+    verification_codes,
 );

@@ -5,9 +5,10 @@ use std::io::Cursor;
 
 use chrono::{DateTime, Utc};
 use futures_util::SinkExt as _;
-use tokio_postgres::{Client, NoTls, Transaction};
+use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
+use super::connection::Connector;
 use crate::error::Result;
 
 /// A connection to Postgres for COPY. It is not from the pool, because the connections of the pool do not support COPY.
@@ -40,13 +41,7 @@ const MESSAGES: &str =
 
 impl Bulk {
     pub async fn connect(url: &str) -> Result<Self> {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        tokio::spawn(async move {
-            // A statement in flight also fails and returns its own error, so this error is only logged.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection for COPY ended");
-            }
-        });
+        let client = Connector::new(url)?.open_client().await?;
         // A commit does not wait for the disk, because rows that are lost in a crash can be generated again.
         client.batch_execute("SET synchronous_commit = off").await?;
         Ok(Self { client })

@@ -186,7 +186,7 @@ async fn each_mutation_sends_exactly_the_expected_events_to_the_log_and_to_the_i
     let mut differences = Vec::new();
     for row in rows() {
         let database = TestDatabase::new().await;
-        let world = World::new(Arc::new(Node::build().start_on(&database).await)).await;
+        let world = World::new(Arc::new(Node::build().receive_notices().start_on(&database).await)).await;
         let phone = User::login(&*world.node, &world.ada.username, PASSWORD).await;
         let eve = world.node.register("eve").await;
         let last = eve.create_group("Last", &[&world.ada, &world.bob]).await;

@@ -12,10 +12,10 @@ const LAYERS: [&[&str]; 7] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded"],
+    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded", "notices"],
     &["store", "redis"],
     &["ids", "task", "config"],
-    &["address", "error", "clock", "random", "metrics", "secret_file", "text", "fair", "watchdog"],
+    &["address", "error", "clock", "random", "metrics", "secret_file", "text", "tls", "fair", "watchdog"],
 ];
 /// Modules that assemble the program. These modules may import from all layers.
 const PROGRAM: [&str; 3] = ["main", "lib", "cli"];

@@ -133,3 +133,61 @@ async fn existing_contact_points_become_verified_and_a_revert_keeps_each_address
     connection.batch_execute(&up).await.unwrap();
     assert_eq!(count("email_verified_at IS NOT NULL").await, 1);
 }
+
+#[tokio::test]
+async fn existing_sessions_are_not_confirmed_and_a_revert_locks_accounts_without_a_password() {
+    let (before, up, down) = migrations_up_to("2026-12-01-000021_codes");
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for sql in before {
+        connection.batch_execute(&sql).await.unwrap();
+    }
+    let rows = "INSERT INTO users (id, username, display_name, search_name, password_hash, created_at)
+            VALUES (gen_random_uuid(), 'ada', 'Ada', 'ada', 'hash', now());
+        INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at)
+            SELECT gen_random_uuid(), id, now() - interval '1 day', now(), now() + interval '1 day' FROM users";
+    connection.batch_execute(rows).await.unwrap();
+    connection.batch_execute(&up).await.unwrap();
+    let count = async |from: &str| {
+        let query = format!("SELECT count(*) FROM {from}");
+        sql_query(query).get_result::<Count>(&mut database.connection().await).await.unwrap().count
+    };
+    assert_eq!(count("sessions WHERE confirmed_at = 'epoch'").await, 1);
+    // A node of the former version does not know the column.
+    let insert = "INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at)
+        SELECT gen_random_uuid(), id, now(), now(), now() + interval '1 day' FROM users";
+    connection.batch_execute(insert).await.unwrap();
+    assert_eq!(count("sessions WHERE confirmed_at >= created_at").await, 1);
+    connection.batch_execute("UPDATE users SET password_hash = NULL").await.unwrap();
+    connection.batch_execute(&down).await.unwrap();
+    assert_eq!(count("users WHERE password_hash LIKE '$argon2id$%'").await, 1);
+    connection.batch_execute(&up).await.unwrap();
+}
+
+/// Nobody could prove an address before there were codes.
+#[tokio::test]
+async fn existing_contact_points_become_unverified_when_codes_come() {
+    let (before, up, down) = migrations_up_to("2026-12-01-000021_codes");
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for sql in before {
+        connection.batch_execute(&sql).await.unwrap();
+    }
+    let rows = "INSERT INTO users (id, username, display_name, search_name, email, phone, email_verified_at,
+                phone_verified_at, password_hash, created_at)
+            VALUES
+                (gen_random_uuid(), 'ada', 'Ada', 'ada', 'ada@example.org', '+4915112345678', now(), now(), 'hash',
+                    now()),
+                (gen_random_uuid(), 'bob', 'Bob', 'bob', 'bob@example.org', NULL, NULL, NULL, 'hash', now())";
+    connection.batch_execute(rows).await.unwrap();
+    connection.batch_execute(&up).await.unwrap();
+    let mut count = async |condition: &str| {
+        let query = format!("SELECT count(*) FROM users WHERE {condition}");
+        sql_query(query).get_result::<Count>(&mut connection).await.unwrap().count
+    };
+    assert_eq!(count("email_verified_at IS NOT NULL OR phone_verified_at IS NOT NULL").await, 0);
+    // The addresses stay, so that their owners can verify them.
+    assert_eq!(count("email IS NOT NULL").await, 2);
+    assert_eq!(count("phone = '+4915112345678'").await, 1);
+    connection.batch_execute(&down).await.unwrap();
+}

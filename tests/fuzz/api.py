@@ -8,7 +8,10 @@ import argparse
 import base64
 import collections
 import dataclasses
+import http.server
+import json
 import sys
+import threading
 import time
 from random import Random
 
@@ -41,11 +44,53 @@ PNG = base64.b64decode(
 )
 
 
-class Api:
-    """The server's endpoint."""
+# The purpose of the code that each mutation needs.
+PURPOSES = {
+    "confirmIdentity": "CONFIRM",
+    "deleteAccount": "CONFIRM",
+    "loginWithCode": "LOGIN",
+    "resetPassword": "RESET_PASSWORD",
+    "verifyContactPoint": "VERIFY",
+}
+# Maximum time in seconds for a code to arrive.
+CODE_TIMEOUT = 30
 
-    def __init__(self, url):
-        self.url = url
+
+class Hook:
+    """Receives the SMS of the server, and keeps the newest code of each purpose for each number."""
+
+    def __init__(self, port):
+        codes, arrived = {}, threading.Condition()
+        self.codes, self.arrived = codes, arrived
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["data"]
+                with arrived:
+                    codes[data["to"], data["purpose"]] = data.get("code")
+                    arrived.notify_all()
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                """Logs nothing."""
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def take(self, phone, purpose):
+        key = (phone, purpose.lower())
+        with self.arrived:
+            if not self.arrived.wait_for(lambda: key in self.codes, CODE_TIMEOUT):
+                raise RuntimeError(f"no code to {key} arrived")
+            return self.codes.pop(key)
+
+
+class Api:
+    """The server's endpoint, and the hook that gets its SMS."""
+
+    def __init__(self, url, hook):
+        self.url, self.hook = url, hook
         self.session = requests.Session()
         # The server runs on this machine, so the proxies of the environment do not apply.
         self.session.trust_env = False
@@ -71,9 +116,11 @@ class Person:
     """An account with data to query: conversations, messages, uploads and calls, with their ids and cursors."""
 
     PASSWORD = "a loom of one's own, 1929"
+    # The last phone number of a person.
+    last_phone = 4915100000000
 
     def __init__(self, api, name, friend=None):
-        self.name = name
+        self.api, self.name = api, name
         data = api.ask(
             f'mutation {{ register(input: {{username: "{name}", password: "{self.PASSWORD}"}}) {{'
             " accessToken refreshToken session { id } viewer { id user { id } } } }"
@@ -90,8 +137,18 @@ class Person:
         self.calls, self.devices, self.caller = [], [], None
         # Cursors by the name of the connection's field.
         self.cursors = collections.defaultdict(list)
+        Person.last_phone += 1
+        self.phone = f"+{Person.last_phone}"
+        verify = f'contactPoint: {{phone: "{self.phone}"}}, code: "{self.code("VERIFY")}"'
+        api.ask(f"mutation {{ verifyContactPoint(input: {{{verify}}}) {{ viewer {{ id }} }} }}", self.token)
         if friend:
             self.meet(api, friend)
+
+    def code(self, purpose):
+        """Requests a code by SMS and receives it."""
+        request = f'requestCode(input: {{contactPoint: {{phone: "{self.phone}"}}, purpose: {purpose}}})'
+        self.api.ask(f"mutation {{ {request} {{ expiresAt }} }}", self.token)
+        return self.api.hook.take(self.phone, purpose)
 
     def meet(self, api, friend):
         self.friends, self.names = [friend.id, self.id], [friend.name, self.name]
@@ -211,6 +268,13 @@ def in_days(days):
 
 def meaningful(field, name, person, random):
     """A meaningful value for the argument or input field of this name, or None if a random value will do."""
+    if field in PURPOSES and name == "phone":
+        return nodes.String(person.phone)
+    if field in PURPOSES and name == "code":
+        return nodes.String(person.code(PURPOSES[field]))
+    if field in PURPOSES and name == "challenge":
+        # The newest code is compared.
+        return nodes.Null
     unique = f"{random.getrandbits(40):010x}"
     values = {
         "after": [None, *person.cursors[field]],
@@ -419,6 +483,7 @@ def fuzz(operation, kind, examples, seed, people, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url", help="URL of the GraphQL endpoint")
+    parser.add_argument("--hook-port", type=int, required=True, help="port at which the server's SMS arrive")
     parser.add_argument("--examples", type=int, default=30, help="requests of a signed-in user for each field")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random requests")
     options = parser.parse_args()
@@ -428,7 +493,7 @@ def main():
     introspection = {"query": graphql.get_introspection_query(one_of=True)}
     schema = schemathesis.graphql.from_url(options.url, json=introspection, proxies={"http": "", "https": ""})
     operations = [result.ok() for result in schema.get_all_operations()]
-    report, people = Report(), People(Api(options.url))
+    report, people = Report(), People(Api(options.url, Hook(options.hook_port)))
     few = max(1, options.examples // 5)
     for operation in operations:
         for kind, examples in (("signed in", options.examples), ("anonymous", few), ("invalid", few)):

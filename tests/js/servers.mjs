@@ -64,10 +64,11 @@ export class Server {
   }
 
   async start() {
-    const settings = { ...this.env, LISTEN_ADDR: `127.0.0.1:${this.port}` };
+    // SSL_CERT_FILE is read by the TLS library, so it is no setting and has no flag.
+    const { SSL_CERT_FILE, ...settings } = { ...this.env, LISTEN_ADDR: `127.0.0.1:${this.port}` };
     // Uses flags, because hidden settings, which tests change, have no environment variables.
     const flags = Object.entries(settings).map(([name, value]) => `${flagOf(name)}=${value}`);
-    const child = launch(['serve', ...flags], { dir: this.dir });
+    const child = launch(['serve', ...flags], { dir: this.dir, env: SSL_CERT_FILE ? { SSL_CERT_FILE } : {} });
     this.child = child;
     await withTimeout(
       Promise.race([

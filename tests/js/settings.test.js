@@ -41,6 +41,10 @@ describe('an invalid setting', { concurrency: 2 }, () => {
     ['OPERATION_MAX_COMPLEXITY', '99', '100', '1000000'],
     ['STUN_URLS', 'stun.example.org', 'stun:'],
     ['TURN_URLS', 'turn://turn.example.org', 'turn:'],
+    ['SMTP_FROM', 'Parlance', 'no-reply@example.org'],
+    ['APP_NAME', 'a'.repeat(31), '30'],
+    ['SMS_COUNTRIES', 'Germany', 'country codes such as 49,43'],
+    ['RATE_SMS', '1000', 'a count and a time'],
   ]) {
     test(`${name}=${value} is reported with the allowed values`, async () => {
       const line = await refusal({ env: { [name]: value } });
@@ -51,7 +55,12 @@ describe('an invalid setting', { concurrency: 2 }, () => {
   for (const [name, value, allowed] of [
     ['JWT_SECRET', 'short', '32 bytes'],
     ['DATABASE_URL', 'mysql://chat:hunter2@127.0.0.1/chat', 'postgres://'],
+    ['DATABASE_URL', 'postgres://chat:hunter2@127.0.0.1/chat?sslmode=allow', 'verify-full'],
     ['REDIS_URL', 'http://:hunter2@127.0.0.1', 'redis://'],
+    ['REDIS_URL', 'rediss://:hunter2@127.0.0.1#insecure', 'without the character #'],
+    ['SMTP_URL', 'smtp://ada:hunter2@smtp.example.org', '?tls=required'],
+    ['SMS_HOOK_URL', 'http://hunter2.example.org', 'https://'],
+    ['SMS_HOOK_SECRET', 'whsec_hunter2', '24 to 64'],
   ]) {
     test(`${name} is reported without its secret value`, async () => {
       const flag = `${flagOf(name)}=${value}`;
@@ -75,8 +84,14 @@ describe('an invalid setting', { concurrency: 2 }, () => {
   });
 
   test('is reported if another setting requires it and it is missing', async () => {
-    const line = await refusal({ env: { TURN_URLS: 'turn:turn.example.org' } });
-    assert.match(line, /TURN_SECRET must be set too/);
+    for (const [name, value, missing] of [
+      ['TURN_URLS', 'turn:turn.example.org', 'TURN_SECRET'],
+      ['SMTP_URL', 'smtp://localhost', 'SMTP_FROM'],
+      ['SMS_HOOK_URL', 'https://sms.example.org', 'SMS_HOOK_SECRET'],
+    ]) {
+      const line = await refusal({ env: { [name]: value } });
+      assert.ok(line.startsWith(`${missing} must be set too`), line);
+    }
   });
 
   test('is a missing DATABASE_URL for commands other than serve', async () => {

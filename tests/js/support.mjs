@@ -219,9 +219,12 @@ export function gate() {
   return { opened, open };
 }
 
-/** Sends a GraphQL request over HTTP. Throws an Error with `code` if the response has errors. */
-export async function ask(server, query, variables = {}, token) {
-  const headers = { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }) };
+/**
+ * Sends a GraphQL request over HTTP, with further headers if there are any. Throws an Error with `code` if the response
+ * has errors.
+ */
+export async function ask(server, query, variables = {}, token, more = {}) {
+  const headers = { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }), ...more };
   const request = fetch(`${server.url}/graphql`, {
     method: 'POST',
     headers,

@@ -1,12 +1,14 @@
 //! Accounts: registration, login, password and profile. The module `account_deletion` deletes accounts.
 
+use std::fmt;
 use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
+use super::contact_points::Removal;
 use super::core::PeopleCore;
 use super::password_tries::Account;
-use super::passwords::{Comparison, NewPassword};
+use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::users::Users;
@@ -15,10 +17,10 @@ use crate::domain::error::{Error, Result, Violation};
 use crate::domain::files::avatars;
 use crate::domain::validate::{self, Check};
 use crate::domain::viewer::Viewer;
-use crate::fair::Gone;
 use crate::ids::{AttachmentId, UserId};
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
+use crate::notices::Notice;
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User, UserChanges};
@@ -35,7 +37,6 @@ pub struct Accounts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-#[derive(Debug)]
 pub struct Registration {
     pub username: String,
     pub password: String,
@@ -45,6 +46,13 @@ pub struct Registration {
     pub invite: Option<String>,
     /// Name that other users see. Defaults to the username.
     pub display_name: Option<String>,
+}
+
+impl fmt::Debug for Registration {
+    /// Omits the password and the other inputs, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Registration").finish_non_exhaustive()
+    }
 }
 
 /// Changes of a profile. None leaves a field unchanged, and `Some(None)` clears the field.
@@ -64,8 +72,8 @@ impl Accounts<'_> {
         let admission = registration_invites::admit(self.core, registration.invite.as_deref()).await?;
         let mut check = Check::default();
         let username = check.username(&registration.username);
-        let email = registration.email.map(|text| check.email(&text));
-        let phone = registration.phone.map(|text| check.phone(&text));
+        let email = registration.email.map(|text| check.email("email", &text));
+        let phone = registration.phone.map(|text| check.phone("phone", &text));
         let display_name = registration.display_name.map_or_else(|| username.clone(), |text| check.display_name(&text));
         let device = device.checked(&mut check);
         let password = check.password("password", &registration.password);
@@ -85,7 +93,7 @@ impl Accounts<'_> {
             about: None,
             email,
             phone,
-            password_hash,
+            password_hash: Some(password_hash),
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
@@ -122,15 +130,16 @@ impl Accounts<'_> {
         client: &Client,
     ) -> Result<Option<SignedIn>> {
         let user = self.identified(identifiers).await?;
-        let account = user.as_ref().map_or(Account::Unknown(&identifiers[0]), Account::Known);
-        let comparison = self.core.check_password(account, password, client).await?;
-        let user = user.filter(|_| comparison.is_right()).ok_or(WRONG_CREDENTIALS)?;
-        let renewed = match &comparison {
-            Comparison::RightByOldHash { renewed } => Some(renewed.as_str()),
-            Comparison::Right | Comparison::Wrong => None,
-        };
-        let log = &self.core.base.log;
-        log.transaction(async |tx| self.open_session(tx, &user, renewed, device.clone()).await).await
+        let account = Account::Identified(&identifiers[0], user.as_ref());
+        let right = self.core.check_password(account, password, client).await?;
+        let (Some(user), Some(right)) = (user, right) else { return Err(WRONG_CREDENTIALS) };
+        let (log, renewed) = (&self.core.base.log, right.renewed.as_deref());
+        let opened = log.transaction(async |tx| self.open_session(tx, &user, renewed, device.clone()).await).await;
+        if matches!(opened, Ok(None)) {
+            self.core.undo_try(&right.counted).await;
+            return Ok(None);
+        }
+        self.core.settle(&right.counted, opened).await
     }
 
     /// Returns the user of the first identifier that has one. Queries all identifiers in any case, so that the duration
@@ -145,30 +154,55 @@ impl Accounts<'_> {
     }
 
     /// Sets a new password and revokes all other sessions, because another person might know the old password.
-    pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
+    /// `current` is None for the first password of an account, which needs a confirmed identity.
+    pub async fn change_password(
+        &self,
+        viewer: Viewer,
+        current: Option<String>,
+        new: String,
+        client: &Client,
+    ) -> Result<User> {
         check_connected(client)?;
         let mut check = Check::default();
         let new = check.password("newPassword", &new);
         check.done()?;
         let user = Users { core: self.core }.get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !self.core.check_password(Account::Known(&user), current, client).await?.is_right() {
+        let is_guess = current.is_some();
+        let right = match current {
+            Some(current) => self.core.check_password(Account::Own(&user), current, client).await?,
+            None => None,
+        };
+        if right.is_none() && (user.password_hash.is_some() || is_guess) {
             return Err(wrong_password("currentPassword"));
         }
+        let changed = self.store_password(viewer, &user, new, client).await;
+        let changed = match &right {
+            Some(right) => self.core.settle(&right.counted, changed).await?,
+            None => changed?,
+        };
+        let is_first = user.password_hash.is_none();
+        let notice = Notice::PasswordChanged { username: changed.username.clone(), is_first };
+        self.core.tell_owner(&changed, &notice, client);
+        Ok(changed)
+    }
+
+    /// Checks the strength of the new password, and stores it.
+    async fn store_password(&self, viewer: Viewer, user: &User, new: String, client: &Client) -> Result<User> {
         let known_words = vec![user.username.clone(), user.display_name.clone()];
         let new_password = NewPassword { password: new, path: "newPassword", known_words };
         let hash = self.core.passwords.hash_new(new_password, client).await?;
         let log = &self.core.base.log;
-        log.transaction(async |tx| self.replace_password(tx, viewer, &user, &hash).await).await
+        log.transaction(async |tx| self.replace_password(tx, viewer, user, &hash).await).await
     }
 
-    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, gone: &Gone) -> Result<User> {
+    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, client: &Client) -> Result<User> {
         let mut check = Check::default();
         let changes = UserChanges {
             username: changes.username.map(|text| check.username(&text)),
             display_name: changes.display_name.map(|text| check.display_name(&text)),
             about: changes.about.map(|text| text.map(|text| check.about(&text)).filter(|text| !text.is_empty())),
-            email: changes.email.map(|text| text.map(|text| check.email(&text))),
-            phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
+            email: changes.email.map(|text| text.map(|text| check.email("email", &text))),
+            phone: changes.phone.map(|text| text.map(|text| check.phone("phone", &text))),
             avatar_id: changes.avatar,
         };
         check.done()?;
@@ -177,21 +211,34 @@ impl Accounts<'_> {
         }
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         if let Some(Some(avatar)) = changes.avatar_id {
-            avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
+            avatars::prepare(&self.core.files, viewer, avatar, &client.gone).await?;
         }
         let log = &self.core.base.log;
-        log.transaction(async |tx| {
-            if let Some(Some(avatar)) = changes.avatar_id {
-                avatars::lock(tx, viewer, avatar).await?;
-            }
-            tx.record(Change::UserUpdated { user: viewer.user });
-            let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(username_conflict)?;
-            if let Some(Some(avatar)) = changes.avatar_id {
-                avatars::show_square(tx, avatar).await?;
-            }
-            Ok(updated)
-        })
-        .await
+        let (user, removal) = log.transaction(async |tx| self.store_profile(tx, viewer, changes).await).await?;
+        if let Some(removal) = removal {
+            self.core.tell_of_removal(&user, &removal, client);
+        }
+        Ok(user)
+    }
+
+    /// Stores the changes. Returns the updated user, and the removal of a verified e-mail address or phone number if
+    /// there was one.
+    async fn store_profile(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        changes: UserChanges,
+    ) -> Result<(User, Option<Removal>)> {
+        if let Some(Some(avatar)) = changes.avatar_id {
+            avatars::lock(tx, viewer, avatar).await?;
+        }
+        let (changes, removal) = self.core.check_contact_points(tx, viewer, changes).await?;
+        tx.record(Change::UserUpdated { user: viewer.user });
+        let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(username_conflict)?;
+        if let Some(Some(avatar)) = changes.avatar_id {
+            avatars::show_square(tx, avatar).await?;
+        }
+        Ok((updated, removal))
     }
 
     /// Returns the number of running password jobs and the number of waiting password jobs on this node.
@@ -208,7 +255,10 @@ impl Accounts<'_> {
         user: &User,
         hash: &str,
     ) -> Result<User> {
-        let updated = users::replace_password(tx.conn(), user.id, &user.password_hash, hash).await?;
+        if user.password_hash.is_none() {
+            self.core.check_confirmed(tx, viewer).await?;
+        }
+        let updated = users::replace_password(tx.conn(), user.id, user.password_hash.as_deref(), hash).await?;
         let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
         Sessions { core: self.core }.revoke_sessions(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
@@ -223,10 +273,10 @@ impl Accounts<'_> {
         renewed: Option<&str>,
         device: Device,
     ) -> Result<Option<SignedIn>> {
-        let (id, known) = (user.id, &user.password_hash);
+        let (id, known) = (user.id, user.password_hash.as_deref());
         let is_current = match renewed {
             Some(renewed) => users::replace_password(tx.conn(), id, known, renewed).await?.is_some(),
-            None => users::lock_password(tx.conn(), id).await?.as_ref() == Some(known),
+            None => users::lock_password(tx.conn(), id, known).await?,
         };
         if !is_current {
             return Ok(None);
@@ -245,7 +295,8 @@ impl Accounts<'_> {
     ) -> Result<SignedIn> {
         admission.count_use(self.core, tx).await?;
         users::insert(tx.conn(), user).await.map_err(username_conflict)?;
-        Sessions { core: self.core }.open(tx, user.id, device).await
+        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        Ok(SignedIn { is_new_account: true, ..signed_in })
     }
 }
 

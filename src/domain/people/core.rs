@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::tokens::Tokens;
-use crate::config::RegistrationMode;
+use crate::config::{RegistrationMode, SmsCountries};
 use crate::domain::base::Base;
 use crate::domain::files::core::FilesCore;
 use crate::live::Live;
 use crate::log::LiveSessions;
+use crate::notices::Notifier;
 
 pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) base: Base,
@@ -18,4 +19,7 @@ pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) passwords: Passwords,
     pub(in crate::domain) tokens: Tokens,
     pub(in crate::domain) registration: RegistrationMode,
+    pub(in crate::domain) notices: Notifier,
+    /// Countries to whose phone numbers the server sends SMS.
+    pub(in crate::domain) sms_countries: SmsCountries,
 }

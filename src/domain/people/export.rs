@@ -76,6 +76,7 @@ fn profile(user: &User) -> Value {
         "emailVerifiedAt": user.email_verified_at,
         "phone": user.phone,
         "phoneVerifiedAt": user.phone_verified_at,
+        "hasPassword": user.password_hash.is_some(),
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
         "avatarId": user.avatar_id.map(|id| id.to_string()),
@@ -97,6 +98,7 @@ fn session(row: &Session) -> Value {
         "lastUsedAt": row.last_used_at,
         "expiresAt": row.expires_at,
         "revokedAt": row.revoked_at,
+        "confirmedAt": row.confirmed_at,
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 
+use super::common_passwords::is_common;
 use crate::address::ClientNetwork;
 use crate::config::Auth;
 use crate::domain::client::Client;
@@ -42,21 +43,15 @@ pub(in crate::domain) struct NewPassword {
 }
 
 /// Result of comparing a password with a hash.
-#[derive(Debug)]
 pub(in crate::domain) enum Comparison {
     Wrong,
     Right,
-    /// The password is right, and its hash is from a time before passwords were converted by `text::opaque`. `renewed`
-    /// is a hash of the converted password.
+    /// The password is right, and its hash has other parameters than the settings, or is from a time before passwords
+    /// were converted by `text::opaque`. `renewed` is a hash of the converted password, with the parameters of the
+    /// settings.
     RightByOldHash {
         renewed: String,
     },
-}
-
-impl Comparison {
-    pub(in crate::domain) const fn is_right(&self) -> bool {
-        !matches!(self, Self::Wrong)
-    }
 }
 
 impl Passwords {
@@ -94,7 +89,8 @@ impl Passwords {
         let (hasher, gone) = (self.hasher(), client.gone.clone());
         self.run(client, move || {
             let NewPassword { password, path, known_words } = new_password;
-            if !is_hard_to_guess(&password, &known_words.iter().map(String::as_str).collect::<Vec<_>>()) {
+            let known_words: Vec<&str> = known_words.iter().map(String::as_str).collect();
+            if is_common(&password) || !is_hard_to_guess(&password, &known_words) {
                 let message = "This password is too easy to guess. A few uncommon words make a good one.";
                 return Err(Error::invalid(path, message));
             }
@@ -107,6 +103,9 @@ impl Passwords {
     ///
     /// Compares each form in which the password may have been hashed. Almost all passwords have one form. The number of
     /// forms depends on the password alone, so that the time of a wrong password reveals nothing about the account.
+    ///
+    /// A comparison with a hash that has other parameters takes another time than one with the dummy hash. So after a
+    /// change of the settings, the time can reveal accounts whose owners have not signed in since.
     pub(in crate::domain) async fn verify(
         &self,
         password: String,
@@ -121,7 +120,7 @@ impl Passwords {
             let forms = text::hashed_forms(password);
             let matching = forms.iter().position(|form| argon2.verify_password(form.as_bytes(), &hash).is_ok());
             Ok(match matching {
-                Some(0) if has_hash => Comparison::Right,
+                Some(0) if has_hash && has_parameters_of(&argon2, &hash) => Comparison::Right,
                 Some(_) if has_hash => Comparison::RightByOldHash { renewed: hasher(&forms[0])? },
                 _ => Comparison::Wrong,
             })
@@ -156,6 +155,14 @@ impl Passwords {
         });
         result.await.map_err(|error| Internal::PasswordHash(error.to_string()))?
     }
+}
+
+/// Returns whether the hash was computed with the algorithm, version and parameters of `argon2`.
+fn has_parameters_of(argon2: &Argon2<'_>, hash: &PasswordHash) -> bool {
+    let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+    hash.algorithm == Algorithm::Argon2id.ident()
+        && hash.version == Some(Version::V0x13.into())
+        && Params::try_from(hash).is_ok_and(|params| costs(&params) == costs(argon2.params()))
 }
 
 /// Error for a client that has disconnected. The client does not receive the error.

@@ -1,5 +1,6 @@
 //! Sessions: signed-in devices with their access tokens and refresh tokens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +17,7 @@ use crate::store::people::sessions::{self, RefreshToken, Revoke, Session};
 
 /// Maximum size of a refresh token in bytes. A longer text is not checked. Tokens of this server have 55 bytes.
 const MAX_REFRESH_TOKEN: usize = 128;
-const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
+pub(super) const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
 const NO_REFRESH: Error = Error::Unauthenticated(
     "The refresh token is unknown, expired or already used, or its session has ended. Call `login` to sign in again.",
 );
@@ -40,13 +41,21 @@ impl Device {
 }
 
 /// A session and a new pair of tokens for this session.
-#[derive(Debug)]
 pub struct SignedIn {
     pub session: Session,
     pub viewer: Viewer,
     pub access_token: String,
     pub refresh_token: String,
     pub refresh_token_expires_at: DateTime<Utc>,
+    /// Whether the session is the first one of a new account.
+    pub is_new_account: bool,
+}
+
+impl fmt::Debug for SignedIn {
+    /// Omits the tokens, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SignedIn").field("session", &self.session.id).finish_non_exhaustive()
+    }
 }
 
 impl Sessions<'_> {
@@ -143,6 +152,8 @@ impl Sessions<'_> {
             last_used_at: now,
             expires_at: now + self.core.tokens.refresh_ttl,
             revoked_at: None,
+            // A user who signs in has proved their identity.
+            confirmed_at: now,
         };
         sessions::insert(tx.conn(), &session).await?;
         let refresh_token = refresh_tokens::token(self.core.base.random.bytes());
@@ -235,6 +246,6 @@ impl Sessions<'_> {
     ) -> Result<SignedIn> {
         let (access_token, expires_at) = self.core.tokens.sign(session.user_id, session.id, now)?;
         let viewer = Viewer { user: session.user_id, session: session.id, expires_at };
-        Ok(SignedIn { session, viewer, access_token, refresh_token, refresh_token_expires_at })
+        Ok(SignedIn { session, viewer, access_token, refresh_token, refresh_token_expires_at, is_new_account: false })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
@@ -21,6 +22,8 @@ use crate::ids::{SessionId, UserId};
 use crate::secret_file::load_or_create;
 
 const ISSUER: &str = "parlance";
+/// Input of the HMAC that derives the key for verification codes from the signing key.
+const CODE_KEY: &[u8] = b"parlance verification codes";
 const KEY_FILE: &str = "access-token-key.pem";
 
 /// Maximum number of verified tokens that a node caches. The verification of a signature costs as much as the rest of a
@@ -38,6 +41,9 @@ pub struct Tokens {
     validation: Validation,
     /// The public keys that the server publishes. Empty if tokens are signed with a shared secret.
     public_keys: JwkSet,
+    /// Key of the hashes of verification codes. Derived from the signing key, so that all nodes that accept each
+    /// other's tokens also accept each other's codes.
+    pub(super) code_key: hmac::Key,
     /// Cache of verified access tokens: maps the SHA-256 of a token to its viewer.
     verified: Cache<[u8; 32], Viewer>,
     pub(super) access_ttl: Duration,
@@ -113,12 +119,15 @@ impl Tokens {
         validation.set_issuer(&[ISSUER]);
         // `verify` checks the expiry, by the clock of the node.
         validation.validate_exp = false;
+        let signing_secret = hmac::Key::new(hmac::HMAC_SHA256, signing.as_bytes());
+        let code_key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&signing_secret, CODE_KEY).as_ref());
         Self {
             header,
             signing,
             verifying,
             validation,
             public_keys,
+            code_key,
             verified: Cache::new(CACHED_TOKENS),
             access_ttl: settings.access_token_ttl,
             refresh_ttl: settings.refresh_token_ttl,

@@ -5,18 +5,23 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 use super::session::Session;
 use super::viewer::Viewer;
 use crate::domain::people::accounts::{ProfileChanges, Registration};
+use crate::domain::people::code_checks::EnteredCode;
 use crate::domain::people::sessions::{Device, SignedIn};
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, parse_changed_id};
 
-/// A signed-in session with its tokens: the result of the `register`, `login` and `refreshSession` mutations.
+/// A signed-in session with its tokens: the result of the mutations `register`, `login`, `loginWithCode`,
+/// `resetPassword` and `refreshSession`.
 #[derive(SimpleObject)]
 pub struct AuthPayload {
     /// The signed-in account.
     viewer: Viewer,
     /// The session to which the tokens belong.
     session: Session,
+    /// Whether the mutation has made a new account. After `loginWithCode` such an account has a generated username,
+    /// which `updateProfile` can change.
+    is_new_account: bool,
     /// Signed JWT that authenticates requests: `Authorization: Bearer …` over HTTP, `connectionParams` over WebSocket.
     access_token: String,
     /// When the access token expires: 15 minutes after it was made, by default.
@@ -29,10 +34,11 @@ pub struct AuthPayload {
 }
 
 impl AuthPayload {
-    async fn new(ctx: &Context<'_>, signed_in: SignedIn) -> Result<Self> {
+    pub(super) async fn new(ctx: &Context<'_>, signed_in: SignedIn) -> Result<Self> {
         Ok(Self {
             viewer: Viewer::load(ctx, signed_in.viewer).await?,
             session: Session { row: signed_in.session, is_current: true },
+            is_new_account: signed_in.is_new_account,
             access_token: signed_in.access_token,
             access_token_expires_at: signed_in.viewer.expires_at.into(),
             refresh_token: signed_in.refresh_token,
@@ -85,8 +91,8 @@ pub struct RefreshSessionInput {
 /// Input of the `changePassword` mutation.
 #[derive(InputObject)]
 pub struct ChangePasswordInput {
-    /// The current password of the account.
-    current_password: String,
+    /// The current password of the account. Null if the account has no password: see `Viewer.hasPassword`.
+    current_password: Option<String>,
     /// New password of the account, 8 to 128 characters. A password that is easy to guess is refused.
     new_password: String,
 }
@@ -101,10 +107,16 @@ pub struct ChangePasswordPayload {
 /// Input of the `deleteAccount` mutation.
 #[derive(InputObject)]
 pub struct DeleteAccountInput {
-    /// The current password of the account. The type is nullable, but without the password the mutation fails with
-    /// BAD_USER_INPUT. The password is required because the person who uses a signed-in device might not be the owner
-    /// of the account.
+    /// The current password of the account. Either the password or `code` is required, because the person who uses a
+    /// signed-in device might not be the owner of the account.
     password: Option<String>,
+    /// A code that `requestCode` sent with the purpose CONFIRM to a verified e-mail address or phone number of the
+    /// viewer. An account without a password needs it.
+    code: Option<String>,
+    /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
+    /// the code nor delay this one. If omitted, the code is compared with the newest ones that are not expired. Ignored
+    /// with `password`.
+    challenge: Option<String>,
 }
 
 /// Result of the `deleteAccount` mutation.
@@ -124,11 +136,11 @@ pub struct UpdateProfileInput {
     display_name: MaybeUndefined<String>,
     /// Text about the user, at most 500 characters. Null removes the text.
     about: MaybeUndefined<String>,
-    /// E-mail address, at most 254 bytes. A changed address is unverified: see `Viewer.emailVerified`. Other accounts
-    /// may have the same address. Null removes the address.
+    /// E-mail address, at most 254 bytes. It is unverified at first: see `Viewer.emailVerified`. Other accounts may
+    /// have the same address. A verified address can only be changed by `verifyContactPoint`. Null removes the address.
     email: MaybeUndefined<String>,
-    /// Phone number with its country code, such as +49 151 12345678. A changed number is unverified, like `email`. Null
-    /// removes the number.
+    /// Phone number with its country code, such as +49 151 12345678. The same rules apply as for `email`. Null removes
+    /// the number.
     phone: MaybeUndefined<String>,
     /// Id of the new profile picture: a picture that the viewer uploaded and that is READY. Null removes the picture.
     avatar_id: MaybeUndefined<ID>,
@@ -196,8 +208,10 @@ impl AccountMutation {
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
     }
 
-    /// Changes the password and ends all other sessions of the account. Errors: BAD_USER_INPUT if the current password
-    /// is wrong or the new password breaks its rule. RATE_LIMITED after too many wrong passwords.
+    /// Changes the password, ends all other sessions of the account, and sends a notice to its verified e-mail address
+    /// and phone number. Errors: BAD_USER_INPUT if the current password is wrong or missing, or if the new password
+    /// breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has no password and the identity
+    /// is not confirmed. RATE_LIMITED after too many wrong passwords.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
@@ -211,33 +225,37 @@ impl AccountMutation {
     }
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
-    /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password is
-    /// wrong. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too many wrong
-    /// passwords.
+    /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password or the
+    /// code is wrong. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too many
+    /// wrong passwords or codes.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The password, as a confirmation.")] input: DeleteAccountInput,
+        #[graphql(desc = "The password or a code, as a confirmation.")] input: DeleteAccountInput,
     ) -> Result<DeleteAccountPayload> {
         let viewer = ctx.viewer()?;
-        ctx.app().delete_account(viewer, input.password.unwrap_or_default(), &ctx.client()).await?;
+        let DeleteAccountInput { password, code, challenge } = input;
+        let code = code.map(|code| EnteredCode { code, challenge });
+        ctx.app().delete_account(viewer, password, code, &ctx.client()).await?;
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 
-    /// Changes the viewer's profile. Errors: BAD_USER_INPUT if a field breaks its rule. CONFLICT if the username is
-    /// taken.
+    /// Changes the viewer's profile. Removing a verified e-mail address or phone number sends a notice to all that were
+    /// verified before. Errors: BAD_USER_INPUT if a field breaks its rule, if a verified e-mail address or phone number
+    /// would be replaced, or if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if a
+    /// verified one would be removed and the identity is not confirmed. CONFLICT if the username is taken.
     async fn update_profile(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The fields to change.")] input: UpdateProfileInput,
     ) -> Result<UpdateProfilePayload> {
         let identity = ctx.viewer()?;
-        let row = ctx.app().accounts().update_profile(identity, input.try_into()?, &ctx.client().gone).await?;
+        let row = ctx.app().accounts().update_profile(identity, input.try_into()?, &ctx.client()).await?;
         Ok(UpdateProfilePayload { viewer: Viewer { identity, row } })
     }
 }
 
-fn device(ctx: &Context<'_>, name: Option<String>) -> Device {
+pub(super) fn device(ctx: &Context<'_>, name: Option<String>) -> Device {
     Device { name, ip_address: ctx.caller().ip_address }
 }
 

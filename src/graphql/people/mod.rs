@@ -2,6 +2,7 @@
 
 pub(super) mod account;
 pub(super) mod block;
+pub(super) mod code;
 pub(super) mod contact;
 pub(super) mod presence;
 pub(super) mod privacy;

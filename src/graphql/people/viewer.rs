@@ -49,8 +49,8 @@ impl Viewer {
         self.row.email.as_deref()
     }
 
-    /// Whether the viewer has proved that `email` is their address. False without an e-mail address. An unverified
-    /// address works neither for login nor in searches, and other accounts may have the same address.
+    /// Whether the viewer has proved by a code that `email` is their address. False without an e-mail address. An
+    /// unverified address works neither for login nor in searches, and other accounts may have the same address.
     async fn email_verified(&self) -> bool {
         self.row.email_verified_at.is_some()
     }
@@ -60,10 +60,16 @@ impl Viewer {
         self.row.phone.as_deref()
     }
 
-    /// Whether the viewer has proved that `phone` is their number. False without a phone number. An unverified number
-    /// has the same restrictions as an unverified e-mail address.
+    /// Whether the viewer has proved by a code that `phone` is their number. False without a phone number. An
+    /// unverified number has the same restrictions as an unverified e-mail address.
     async fn phone_verified(&self) -> bool {
         self.row.phone_verified_at.is_some()
+    }
+
+    /// Whether the account has a password. An account that `loginWithCode` made has none until `changePassword` or
+    /// `resetPassword` sets one.
+    async fn has_password(&self) -> bool {
+        self.row.password_hash.is_some()
     }
 
     /// The viewer's conversations, most recently active first. Archived conversations are listed only with the filter
@@ -189,7 +195,8 @@ pub struct ConversationFilter {
     /// Whether to list only conversations with unread messages.
     #[graphql(default_with = "Some(false)")]
     unread_only: Option<bool>,
-    /// Text that the title must contain. Case, accents and width are ignored. Direct conversations have no title and do not match.
+    /// Text that the title must contain. Case, accents and width are ignored. Direct conversations have no title and do
+    /// not match.
     title_contains: Option<String>,
 }
 

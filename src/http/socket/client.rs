@@ -35,7 +35,12 @@ impl Client {
     pub(super) fn anonymous(server: &Server, origin: Origin) -> Self {
         let network = server.connections.network(origin.address);
         Self {
-            caller: Caller { identity: Identity::Anonymous, ip_address: Some(origin.address), network },
+            caller: Caller {
+                identity: Identity::Anonymous,
+                ip_address: Some(origin.address),
+                network,
+                language: origin.language,
+            },
             lifetime: Lifetime::anonymous(server),
             permit: None,
             _forwarded: origin.forwarded,

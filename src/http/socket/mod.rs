@@ -21,11 +21,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tungstenite::protocol::WebSocketConfig;
 
+use super::caller::language;
 use super::connection_limit::Permit;
 use super::connections::ForwardedPermit;
 use super::{Server, refusal};
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::metrics::Refusal;
+use crate::notices::Language;
 use close::{Close, close};
 use connection::Connection;
 use message::MessageLimits;
@@ -71,13 +73,15 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
     response
 }
 
-/// The address of a socket's client, with the permits that count the socket against the limits of that address.
+/// The address and the languages of a socket's client, with the permits that count the socket against the limits of
+/// that address.
 struct Origin {
     address: ClientAddress,
     /// The permit of a forwarded socket. None if no trusted proxy forwards the socket.
     forwarded: Option<ForwardedPermit>,
     /// Dropped when a user signs in. None if the limits by address do not apply.
     anonymous: Option<Permit<ClientNetwork>>,
+    language: Language,
 }
 
 impl Origin {
@@ -90,7 +94,7 @@ impl Origin {
         let connections = &server.connections;
         let address = connections.client_address(headers, peer);
         let anonymous = connections.admit_anonymous(connections.network(address))?;
-        Ok(Self { address, forwarded, anonymous })
+        Ok(Self { address, forwarded, anonymous, language: language(headers) })
     }
 }
 

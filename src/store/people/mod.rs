@@ -7,3 +7,4 @@ pub mod privacy_settings;
 pub mod registration_invites;
 pub mod sessions;
 pub mod users;
+pub mod verification_codes;

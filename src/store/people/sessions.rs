@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use crate::ids::{SessionId, UserId};
@@ -20,6 +20,8 @@ pub struct Session {
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
+    /// When the user last proved their identity in this session: by signing in, or later by a password or a code.
+    pub confirmed_at: DateTime<Utc>,
 }
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -61,6 +63,28 @@ pub async fn live_of(conn: &mut Connection, user: UserId, now: DateTime<Utc>) ->
         .await
 }
 
+/// Whether the user has a session that is neither revoked nor expired and was last used in this network, such as
+/// `203.0.113.7` or `2001:db8::/64`.
+pub async fn has_live_in(conn: &mut Connection, user: UserId, network: &str, now: DateTime<Utc>) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        found: bool,
+    }
+    diesel::sql_query(
+        "SELECT EXISTS (
+             SELECT FROM sessions
+             WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND ip_address::inet <<= $3::inet
+         ) AS found",
+    )
+    .bind::<SqlUuid, _>(user)
+    .bind::<Timestamptz, _>(now)
+    .bind::<Text, _>(network)
+    .get_result::<Found>(conn)
+    .await
+    .map(|row| row.found)
+}
+
 /// Whether the session is neither revoked nor expired.
 pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
     diesel::select(diesel::dsl::exists(
@@ -68,6 +92,20 @@ pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -
     ))
     .get_result(conn)
     .await
+}
+
+/// Reads when the user of the session last proved their identity. Returns None if the session does not exist or is
+/// revoked.
+pub async fn confirmed_at(conn: &mut Connection, id: SessionId) -> QueryResult<Option<DateTime<Utc>>> {
+    let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
+    unrevoked.select(sessions::confirmed_at).first(conn).await.optional()
+}
+
+/// Records that the user of the session has proved their identity. Returns false if the session does not exist or is
+/// revoked.
+pub async fn confirm(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
+    let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
+    diesel::update(unrevoked).set(sessions::confirmed_at.eq(now)).execute(conn).await.map(|rows| rows == 1)
 }
 
 /// Revokes the user's sessions that `which` selects and that are not revoked yet. Returns their ids.

@@ -23,7 +23,8 @@ pub struct User {
     pub email: Option<String>,
     /// Several users may have the same number, but at most one of these users has verified it.
     pub phone: Option<String>,
-    pub password_hash: String,
+    /// Argon2id hash as a PHC string. None if the account has no password.
+    pub password_hash: Option<String>,
     pub created_at: DateTime<Utc>,
     /// When the user's last open connection closed. None if this has never happened.
     pub last_seen_at: Option<DateTime<Utc>>,
@@ -39,7 +40,7 @@ pub struct User {
 }
 
 /// Changes of a user. None leaves a column unchanged, and `Some(None)` sets the column to null.
-#[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = users)]
 pub struct UserChanges {
     pub username: Option<String>,
@@ -110,25 +111,86 @@ pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResu
         .optional()
 }
 
+/// Reads the user who has verified one of these e-mail addresses or phone numbers, which are forms of the same one.
+pub async fn by_verified(conn: &mut Connection, forms: &[String]) -> QueryResult<Option<User>> {
+    let by_email = users::email.eq_any(forms).and(users::email_verified_at.is_not_null());
+    let by_phone = users::phone.eq_any(forms).and(users::phone_verified_at.is_not_null());
+    users::table.filter(by_email.or(by_phone)).select(User::as_select()).first(conn).await.optional()
+}
+
+/// Same as `by_verified`, but also locks the user against changes until the transaction ends.
+pub async fn lock_by_verified(conn: &mut Connection, forms: &[String]) -> QueryResult<Option<User>> {
+    let by_email = users::email.eq_any(forms).and(users::email_verified_at.is_not_null());
+    let by_phone = users::phone.eq_any(forms).and(users::phone_verified_at.is_not_null());
+    let found = users::table.filter(by_email.or(by_phone)).select(User::as_select());
+    found.for_share().first(conn).await.optional()
+}
+
+/// Sets the e-mail address of the user, as verified. Violates a unique index if another user has verified the address.
+pub async fn set_verified_email(
+    conn: &mut Connection,
+    id: UserId,
+    email: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<User> {
+    diesel::update(users::table.find(id))
+        .set((users::email.eq(email), users::email_verified_at.eq(now)))
+        .returning(User::as_returning())
+        .get_result(conn)
+        .await
+}
+
+/// Sets the phone number of the user, as verified. Violates a unique index if another user has verified the number.
+pub async fn set_verified_phone(
+    conn: &mut Connection,
+    id: UserId,
+    phone: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<User> {
+    diesel::update(users::table.find(id))
+        .set((users::phone.eq(phone), users::phone_verified_at.eq(now)))
+        .returning(User::as_returning())
+        .get_result(conn)
+        .await
+}
+
 /// Locks the user until the transaction ends.
 pub async fn lock(conn: &mut Connection, id: UserId) -> QueryResult<()> {
     users::table.find(id).select(users::id).for_no_key_update().execute(conn).await.map(drop)
 }
 
-/// Locks the password against changes until the transaction ends, and returns its hash. Returns None if the user does
-/// not exist.
-pub async fn lock_password(conn: &mut Connection, id: UserId) -> QueryResult<Option<String>> {
-    users::table.find(id).select(users::password_hash).for_share().first(conn).await.optional()
+/// Reads the user, and locks the user until the transaction ends.
+pub async fn lock_row(conn: &mut Connection, id: UserId) -> QueryResult<Option<User>> {
+    users::table.find(id).select(User::as_select()).for_no_key_update().first(conn).await.optional()
+}
+
+/// Locks the password against changes until the transaction ends. Returns whether the user exists and has this password
+/// hash. A hash of None means that the account has no password.
+pub async fn lock_password(conn: &mut Connection, id: UserId, hash: Option<&str>) -> QueryResult<bool> {
+    let current = users::table.find(id).filter(users::password_hash.is_not_distinct_from(hash));
+    let found: Option<UserId> = current.select(users::id).for_share().first(conn).await.optional()?;
+    Ok(found.is_some())
 }
 
 /// Replaces the password hash and returns the user. Returns None and changes nothing if the hash is no longer `old`.
-pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new: &str) -> QueryResult<Option<User>> {
-    diesel::update(users::table.find(id).filter(users::password_hash.eq(old)))
+/// A hash of None means that the account has no password.
+pub async fn replace_password(
+    conn: &mut Connection,
+    id: UserId,
+    old: Option<&str>,
+    new: &str,
+) -> QueryResult<Option<User>> {
+    diesel::update(users::table.find(id).filter(users::password_hash.is_not_distinct_from(old)))
         .set(users::password_hash.eq(new))
         .returning(User::as_returning())
         .get_result(conn)
         .await
         .optional()
+}
+
+/// Sets the password hash of the user, whatever it was before.
+pub async fn set_password(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<()> {
+    diesel::update(users::table.find(id)).set(users::password_hash.eq(hash)).execute(conn).await.map(drop)
 }
 
 /// Reads when each user was last seen. Leaves out users who were never seen.
@@ -157,16 +219,9 @@ pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateT
 }
 
 /// Locks the user for deletion: until the transaction ends, no other transaction can insert a row that refers to the
-/// user. Returns None if the user does not exist or the password hash is no longer `hash`.
-pub async fn lock_for_deletion(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<Option<UserId>> {
-    users::table
-        .find(id)
-        .filter(users::password_hash.eq(hash))
-        .select(users::id)
-        .for_update()
-        .first(conn)
-        .await
-        .optional()
+/// user. Returns None if the user does not exist.
+pub async fn lock_for_deletion(conn: &mut Connection, id: UserId) -> QueryResult<Option<User>> {
+    users::table.find(id).select(User::as_select()).for_update().first(conn).await.optional()
 }
 
 /// Deletes the user and all rows that belong to the user.

@@ -56,6 +56,9 @@ pub fn rows() -> Vec<Row> {
         }),
         // An attachment causes no event until a message with it is sent.
         row!("completeUpload", log [], ada [], bob [], |world| world.ada.upload_note("note").await),
+        row!("confirmIdentity", log [], ada [], bob [], |world| {
+            world.ada.confirm_by_password(PASSWORD).await.data()
+        }),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
         row!(
@@ -129,6 +132,7 @@ pub fn rows() -> Vec<Row> {
             ada ["ConversationRemoved"], bob ["ConversationUpdated", "MembershipUpdated", "MessageAdded", "MessageAdded"],
             |world| world.ada.leave(&world.group).await.data()),
         // A new session causes no event.
+        row!("loginWithCode", log [], ada [], bob [], |world| world.node.user_by_code(&email(&world.ada)).await),
         row!("login", log [], ada [], bob [], |world| {
             User::login(&*world.node, &world.ada.username, PASSWORD).await
         }),
@@ -164,6 +168,14 @@ pub fn rows() -> Vec<Row> {
         row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
             world.about("addReaction", ", emoji: \"👍\"").await;
             world.about("removeReaction", ", emoji: \"👍\"").await;
+        }),
+        row!("requestCode", log [], ada [], bob [], |world| world.node.code(&email(&world.ada), "LOGIN").await),
+        // Ada has two sessions, and both end.
+        row!("resetPassword", log ["user_updated", "session_revoked", "session_revoked"], ada [CLOSED], bob [], |world| {
+            let email = email(&world.ada);
+            world.ada.verify(&world.node, &email).await;
+            let code = world.node.code(&email, "RESET_PASSWORD").await;
+            world.node.reset_password(&email, &code, "another long battery staple").await.data()
         }),
         row!("resumeUpload", log [], ada [], bob [], |world| {
             let begun = world.ada.begin_upload("a", "text/plain", 1).await;
@@ -240,5 +252,13 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
         }),
+        row!("verifyContactPoint", log ["user_updated"], ada [], bob [], |world| {
+            world.ada.verify(&world.node, &email(&world.ada)).await
+        }),
     ]
+}
+
+/// Returns an e-mail address that belongs only to this user.
+fn email(user: &User) -> String {
+    format!("{}@example.org", user.username)
 }

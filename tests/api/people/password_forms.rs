@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl as _;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Answer, Node, TestDatabase, User};
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
 
 /// Passwords in NFC, each with another form in which a keyboard may send it.
 const FORMS: [(&str, &str); 5] = [
@@ -82,12 +82,48 @@ async fn old_hashes_of_any_form_are_renewed_at_login() {
         assert_eq!(hash_of(&database, &user.username).await, old);
         login(&node, &user.username, first).await.data();
         let renewed = hash_of(&database, &user.username).await;
-        // The hash of the composed form is the one that the server computes now.
-        assert_eq!(renewed == old, hashed == composed);
+        // Also the hash of the composed form is renewed, because its parameters are not those of the settings.
+        assert_ne!(renewed, old);
         for password in [composed, other] {
             login(&node, &user.username, password).await.data();
         }
         assert_eq!(hash_of(&database, &user.username).await, renewed);
+    }
+}
+
+#[tokio::test]
+async fn a_hash_with_other_parameters_is_renewed_at_login() {
+    let database = TestDatabase::new().await;
+    let (weak, settings) = (Node::build().start_on(&database).await, ["--password-passes=3"]);
+    let user = weak.register("ada").await;
+    let old = hash_of(&database, &user.username).await;
+    assert!(old.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{old}");
+    // A login with the present parameters renews nothing.
+    login(&weak, &user.username, PASSWORD).await.data();
+    assert_eq!(hash_of(&database, &user.username).await, old);
+    let strong = Node::build().real_hashes().flags(&settings).start_on(&database).await;
+    assert_eq!(login(&strong, &user.username, "quite another password").await.code(), "UNAUTHENTICATED");
+    assert_eq!(hash_of(&database, &user.username).await, old);
+    login(&strong, &user.username, PASSWORD).await.data();
+    let renewed = hash_of(&database, &user.username).await;
+    assert!(renewed.starts_with("$argon2id$v=19$m=") && renewed.contains(",t=3,p=1$"), "{renewed}");
+    login(&strong, &user.username, PASSWORD).await.data();
+    assert_eq!(hash_of(&database, &user.username).await, renewed);
+    assert_eq!(login(&strong, &user.username, "quite another password").await.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn common_passwords_are_refused_in_every_form() {
+    let node = Node::start().await;
+    let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
+    // zxcvbn takes these for strong passwords.
+    for password in
+        ["telechargement", "Télécharge\u{301}ment", "ICHLIEBEDICH!!", "ｉｃｈｌｉｅｂｅｄｉｃｈ", "yfdbufnjh10305070"]
+    {
+        let answer = node.call(None, query, json!({"input": {"username": "ada", "password": password}})).await;
+        assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["password"]), "{password}");
+        let message = answer.body["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("too easy to guess"), "{message}");
     }
 }
 

@@ -35,7 +35,7 @@ fn mutations_with_usual_inputs_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let toured: Vec<_> = rows().iter().map(|row| row.mutation).collect();
     assert_eq!(missing("Mutation", toured), [""; 0]);
-    let measured = Measured::start(&meter, Node::build());
+    let measured = Measured::start(&meter, Node::build().receive_notices());
     clients(async {
         for row in rows() {
             let world = World::new(Arc::clone(&measured.node)).await;
@@ -116,6 +116,11 @@ fn mutations_with_large_inputs_block_no_thread_for_long() {
         let login = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
         let input = json!({"input": {"identifier": "@".repeat(500_000), "password": "x".repeat(500_000)}});
         meter.measure("login, refused", node.call(None, login, input)).await;
+        let login = "mutation ($input: LoginWithCodeInput!) { loginWithCode(input: $input) { accessToken } }";
+        for kind in ["email", "phone"] {
+            let input = json!({"contactPoint": {kind: "@".repeat(300_000)}, "code": "1".repeat(300_000)});
+            meter.measure("loginWithCode, refused", node.call(None, login, json!({"input": input}))).await;
+        }
         let token = "x".repeat(30_000);
         meter.measure("a long access token", node.call(Some(&token), "{ viewer { id } }", json!({}))).await;
 

@@ -129,6 +129,61 @@ async fn a_user_can_sign_in_from_a_network_with_a_session_while_attackers_guess(
     assert_eq!(answers, [wrong, wrong, refused, refused, "OK", wrong, wrong, refused]);
 }
 
+/// The waits must not show that two names belong to the same account. Otherwise an attacker could learn whose address
+/// it is.
+#[tokio::test]
+async fn waits_of_one_name_do_not_affect_another_name_of_the_account() {
+    let database = TestDatabase::new().await;
+    let flags = ["--password-tries-per-account=2", "--trusted-proxies=loopback", LONG_WAIT];
+    let node = limited(&flags).start_on(&database).await;
+    let ada = node.register("ada").await;
+    let claim = "mutation { updateProfile(input: {email: \"ada@example.org\"}) { viewer { id } } }";
+    ada.query(claim, json!({})).await;
+    database.verify_contact_points(&ada.username).await;
+    for name in [ada.username.as_str(), "ada@example.org", "nobody@example.org"] {
+        for expected in ["UNAUTHENTICATED", "UNAUTHENTICATED", "RATE_LIMITED"] {
+            assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, expected, "{name}");
+        }
+    }
+    // Signed-in users have a count of their own.
+    assert_eq!(ada.delete_account(Some("wrong")).await.code(), "BAD_USER_INPUT");
+}
+
+/// Without a ceiling for all names, each new username would allow further guesses.
+#[tokio::test]
+async fn all_names_of_an_account_have_a_ceiling() {
+    let node =
+        limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback", LONG_WAIT]).start_alone().await;
+    let ada = node.register("ada").await;
+    let rename = "mutation ($name: String!) { updateProfile(input: {username: $name}) { viewer { id } } }";
+    let mut answers = Vec::new();
+    for place in 0..4 {
+        let name = format!("ada_{place}_{}", &ada.id[ada.id.len() - 8..]);
+        ada.query(rename, json!({"name": name})).await;
+        for _ in 0..2 {
+            answers.push(try_login_elsewhere(&node, &name, "wrong").await.0);
+        }
+    }
+    let (wrong, refused) = ("UNAUTHENTICATED", "RATE_LIMITED");
+    assert_eq!(answers, [wrong, wrong, wrong, wrong, wrong, wrong, refused, refused]);
+}
+
+/// An owner's network has guesses of its own, but they count for the network as well.
+#[tokio::test]
+async fn guesses_from_a_network_with_a_session_count_for_the_network() {
+    let flags = ["--password-tries-per-account=2", "--password-tries-per-address=3", LONG_WAIT];
+    let node = limited(&flags).start_alone().await;
+    let ada = node.register("ada").await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(try_login(&node, &ada.username, "wrong").await.0);
+    }
+    // The third guess counts for the network of the session.
+    let (wrong, refused) = ("UNAUTHENTICATED", "RATE_LIMITED");
+    assert_eq!(answers, [wrong, wrong, wrong, refused]);
+    assert_eq!(try_login(&node, "nobody", "wrong").await.0, refused);
+}
+
 /// An attacker guesses passwords of many accounts, and between the guesses signs in to an account that it owns.
 #[tokio::test]
 async fn guesses_from_one_network_at_many_accounts_are_limited() {
@@ -204,7 +259,12 @@ async fn a_request_checks_at_most_one_password() {
     let ada = node.register("ada").await;
     let login = format!("login(input: {{identifier: \"{}\", password: \"wrong\"}}) {{ accessToken }}", ada.username);
     let register = "register(input: {username: \"bob_1\", password: \"a loom of one's own\"}) { accessToken }";
+    let confirm = "confirmIdentity(input: {password: \"wrong\"}) { confirmedUntil }";
+    let reset = "resetPassword(input: {
+        contactPoint: {email: \"ada@example.org\"}, code: \"000000\", newPassword: \"a loom of one's own\"
+    }) { accessToken }";
     for document in [
+        format!("mutation {{ {confirm} {reset} }}"),
         format!("mutation {{ a: {login} b: {login} }}"),
         format!("mutation {{ {login} {register} }}"),
         format!(

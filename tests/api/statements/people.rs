@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{count_statements, quiet, statements_of, statements_while};
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, http};
 
 #[tokio::test]
 async fn the_statement_count_of_viewer_relations_does_not_depend_on_the_number_of_users() {
@@ -79,6 +79,65 @@ async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
         logins.push(cost);
     }
     assert_eq!(logins, [1; 5]);
+}
+
+/// A name that has to wait must not take longer if an account has it: the server looks for a session in the network.
+#[tokio::test]
+async fn a_login_that_has_to_wait_takes_as_many_statements_for_every_name() {
+    const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+
+    count_statements();
+    let database = TestDatabase::new().await;
+    let flags = ["--password-tries-per-account=1", "--password-first-delay=300", "--trusted-proxies=loopback"];
+    let node = quiet().limited().flags(&flags).start_on(&database).await;
+    let ada = node.register("ada").await;
+    let claim = "mutation { updateProfile(input: {email: \"ada@example.org\"}) { viewer { id } } }";
+    ada.query(claim, json!({})).await;
+    database.verify_contact_points(&ada.username).await;
+    let mut costs = Vec::new();
+    for identifier in [ada.username.as_str(), "ada@example.org", "nobody", "nobody@example.org", "+4915100000009"] {
+        for expected in ["UNAUTHENTICATED", "RATE_LIMITED"] {
+            let variables = json!({"input": {"identifier": identifier, "password": "wrong"}});
+            let request = http::post(&node, &json!({"query": LOGIN, "variables": variables}));
+            let sending = http::send(request.header("x-forwarded-for", "203.0.113.7"));
+            let (cost, (_, body)) = statements_while(sending).await;
+            assert_eq!(body["errors"][0]["extensions"]["code"], expected, "{identifier}: {body:#}");
+            costs.push(cost);
+        }
+    }
+    // The account, and for a name that has to wait also the session.
+    assert_eq!(costs, [1, 2].repeat(5));
+}
+
+/// A request for a code, and a wrong code, must not take longer for an address that an account has.
+#[tokio::test]
+async fn codes_for_an_address_in_use_take_as_many_statements_as_for_a_free_one() {
+    count_statements();
+    let node = quiet().receive_notices().start_alone().await;
+    let ada = node.register("ada").await;
+    ada.verify(&node, "verified@example.org").await;
+    let claim = "mutation { updateProfile(input: {email: \"claimed@example.org\"}) { viewer { id } } }";
+    node.register("eve").await.query(claim, json!({})).await;
+    let (mut requests, mut refusals) = (Vec::new(), Vec::new());
+    for to in ["verified@example.org", "claimed@example.org", "free@example.org"] {
+        for purpose in ["LOGIN", "LOGIN", "RESET_PASSWORD", "RESET_PASSWORD"] {
+            let (cost, answer) = statements_while(node.request_code(to, purpose)).await;
+            answer.data();
+            requests.push(cost);
+        }
+        let password = crate::support::PASSWORD;
+        let (login, answer) = statements_while(node.login_with_code(to, "000000")).await;
+        assert_eq!(answer.code(), "BAD_USER_INPUT");
+        let (reset, answer) = statements_while(node.reset_password(to, "000000", password)).await;
+        assert_eq!(answer.code(), "BAD_USER_INPUT");
+        refusals.extend([login, reset]);
+    }
+    let (never_requested, _) = statements_while(node.login_with_code("new@example.org", "000000")).await;
+    refusals.push(never_requested);
+    // The lookup of the account, and the code.
+    assert_eq!(requests, [2; 12]);
+    // The try that is counted.
+    assert_eq!(refusals, [1; 7]);
 }
 
 #[tokio::test]

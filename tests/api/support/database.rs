@@ -35,7 +35,7 @@ impl TestDatabase {
         AsyncPgConnection::establish(&self.url).await.unwrap()
     }
 
-    /// Marks the e-mail address and phone number of the user as verified. The API cannot verify them yet.
+    /// Marks the e-mail address and phone number of the user as verified, without a code.
     pub async fn verify_contact_points(&self, username: &str) {
         let statement = format!(
             "UPDATE users SET email_verified_at = CASE WHEN email IS NOT NULL THEN now() END,

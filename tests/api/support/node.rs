@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::brokers::redis_url;
 use super::client::{User, http_client};
 use super::database::{TestDatabase, unique};
+use super::notices::Notices;
 use super::{PASSWORD, PATIENCE, eventually};
 
 /// Key with which all nodes of a test sign access tokens, so that each node accepts the tokens of the other nodes.
@@ -41,6 +42,7 @@ pub struct Node {
     data_dir: Option<TempDir>,
     /// Directory of the embedded S3 of the node.
     files: TempDir,
+    notices: Option<Notices>,
     // This must be the last field. Fields are dropped in order, and the fields before it may still use the database.
     database: Option<TestDatabase>,
 }
@@ -53,6 +55,7 @@ pub struct NodeBuilder {
     clock: Clock,
     flags: Vec<String>,
     real_hashes: bool,
+    receives_notices: bool,
     data_dir: Option<TempDir>,
     s3: Option<S3Settings>,
 }
@@ -80,6 +83,7 @@ impl Node {
             // loaded machine may pause a test between the upgrade of a socket and its `connection_init`.
             flags: vec!["--rate-limits=off".to_owned(), "--socket-init-timeout=60".to_owned()],
             real_hashes: false,
+            receives_notices: false,
             data_dir: None,
             s3: None,
         }
@@ -87,6 +91,11 @@ impl Node {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Returns the e-mails and SMS that the node has sent. Panics without `NodeBuilder::receive_notices`.
+    pub fn notices(&self) -> &Notices {
+        self.notices.as_ref().unwrap()
     }
 
     /// Parses settings from command-line flags.
@@ -127,8 +136,8 @@ impl Node {
         text.lines().find_map(value).unwrap_or_else(|| panic!("no {series} in {text}"))
     }
 
-    /// Waits until the user's first subscription on this node receives the events of the conversation. A pong shows only
-    /// that the node has read the subscription: the stream starts later, at the then head of the log.
+    /// Waits until the user's first subscription on this node receives the events of the conversation. A pong shows
+    /// only that the node has read the subscription: the stream starts later, at the then head of the log.
     pub async fn subscription_is_live(&self, user: &User, conversation: &str) {
         let (user, conversation) = (user.id.parse().unwrap(), conversation.parse().unwrap());
         eventually("the subscription is live", async || self.app.log().is_listener(user, conversation)).await;
@@ -210,6 +219,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Receives the e-mails and SMS that the node sends. Without this call, the node prints them in its log.
+    pub fn receive_notices(mut self) -> Self {
+        self.receives_notices = true;
+        self
+    }
+
     /// Turns on limits by address, without the rate limits that tests would exceed.
     pub fn keep_shares(self) -> Self {
         let rates = ["registrations", "requests", "operations", "cost"].map(|rate| format!("--rate-{rate}=off"));
@@ -254,7 +269,9 @@ impl NodeBuilder {
 
     /// Starts the node on the database at `database_url`.
     pub async fn start_at(self, database_url: &str) -> Node {
-        let mut config = Node::config(&self.flags);
+        let notices = if self.receives_notices { Some(Notices::start().await) } else { None };
+        let flags: Vec<_> = self.flags.iter().cloned().chain(notices.iter().flat_map(Notices::flags)).collect();
+        let mut config = Node::config(&flags);
         match &self.data_dir {
             Some(directory) => config.places.data_dir = directory.path().to_owned(),
             None if config.auth.jwt_private_key_file.is_some() => {}
@@ -299,6 +316,7 @@ impl NodeBuilder {
             _tail: tail.drop_guard(),
             data_dir: self.data_dir,
             files,
+            notices,
             database: None,
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 pub(super) struct Database {
     admin_url: String,
@@ -68,7 +68,7 @@ pub(super) async fn describe(url: &str) -> Result<String> {
 }
 
 pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection> {
-    AsyncPgConnection::establish(url).await.context("connecting to Postgres")
+    Ok(parlance::store::connect(url).await?)
 }
 
 /// Replaces the database in a URL.

@@ -24,6 +24,7 @@ use parlance::graphql::{Batches, Caller, Identity, Schema, Schemas, StreamLoader
 use parlance::limiter::Limiter;
 use parlance::live::MemoryExchange;
 use parlance::log::MemoryBroker;
+use parlance::notices::Language;
 use parlance::random::Random;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -120,6 +121,6 @@ impl Stock {
                 Err(_) => Identity::Rejected("The access token is invalid."),
             },
         };
-        Caller { identity, ip_address: None, network: None }
+        Caller { identity, ip_address: None, network: None, language: Language::default() }
     }
 }

@@ -1,0 +1,263 @@
+//! Signing in by a code: without a password, or to set a new one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+
+use super::accounts::check_connected;
+use super::code_checks::{CheckedCode, CodeFields, EnteredCode, RightCode};
+use super::code_slots::{CodePurpose, Slot};
+use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
+use super::core::PeopleCore;
+use super::passwords::NewPassword;
+use super::registration_invites::{self, Admission};
+use super::sessions::{Device, Sessions, SignedIn};
+use super::tries::Subject;
+use crate::domain::client::Client;
+use crate::domain::error::{Error, Result, Violation};
+use crate::domain::validate::Check;
+use crate::ids::UserId;
+use crate::limiter::{Key, Rate};
+use crate::log::Transaction;
+use crate::notices::Notice;
+use crate::random::Random;
+use crate::store::people::privacy_settings::Privacy;
+use crate::store::people::sessions::Revoke;
+use crate::store::people::users::{self, User};
+
+/// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
+/// account with the same address or number.
+const LOGIN_TRIES: usize = 3;
+/// Prefix of a generated username.
+const USERNAME_PREFIX: &str = "user_";
+/// Number of random characters in a generated username: 50 random bits.
+const USERNAME_CHARACTERS: usize = 10;
+/// The alphabet of Base32 (RFC 4648) in lower case.
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+pub struct CodeLogins<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+/// A login with a code, which makes a new account if none has the address or number.
+pub struct CodeLogin {
+    pub contact_point: ContactPointInput,
+    pub code: EnteredCode,
+    /// Name of a new account. Defaults to its username.
+    pub display_name: Option<String>,
+    /// Code of a registration invite. A new account needs it with `REGISTRATION=invite`.
+    pub invite: Option<String>,
+}
+
+impl fmt::Debug for CodeLogin {
+    /// Omits the code and the invite, so that they do not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("CodeLogin").finish_non_exhaustive()
+    }
+}
+
+/// A new password for the account that has verified the address or number.
+pub struct PasswordReset {
+    pub contact_point: ContactPointInput,
+    pub code: EnteredCode,
+    pub new_password: String,
+}
+
+impl fmt::Debug for PasswordReset {
+    /// Omits the password, so that it does not get into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PasswordReset").finish_non_exhaustive()
+    }
+}
+
+impl CodeLogins<'_> {
+    /// Signs in the user who has verified the address or number. If no user has verified it, makes a new account, as
+    /// the registration mode allows. An account that has the address without having verified it is not signed in,
+    /// because another person could have registered it.
+    pub async fn login(&self, login: CodeLogin, device: Device, client: &Client) -> Result<SignedIn> {
+        check_connected(client)?;
+        let mut check = Check::default();
+        let contact_point = login.contact_point.checked(&mut check, CONTACT_POINT);
+        let code = login.code.checked(&mut check, CodeFields::TOP);
+        let display_name = login.display_name.map(|name| check.display_name(&name));
+        let device = device.checked(&mut check);
+        check.done()?;
+        let right = self.check_code(CodePurpose::Login, &contact_point, &code, client).await?;
+        let new = NewAccount { contact_point: &contact_point, display_name, invite: login.invite };
+        let signed_in = self.sign_in(&new, &right, &device, client).await;
+        self.core.settle_code(&right, signed_in).await
+    }
+
+    /// Sets a new password, ends all sessions of the account and opens a new one. Deletes the live codes of the
+    /// account, because a thief might have requested some.
+    pub async fn reset_password(&self, reset: PasswordReset, device: Device, client: &Client) -> Result<SignedIn> {
+        check_connected(client)?;
+        let mut check = Check::default();
+        let contact_point = reset.contact_point.checked(&mut check, CONTACT_POINT);
+        let code = reset.code.checked(&mut check, CodeFields::TOP);
+        let password = check.password("newPassword", &reset.new_password);
+        let device = device.checked(&mut check);
+        check.done()?;
+        let right = self.check_code(CodePurpose::ResetPassword, &contact_point, &code, client).await?;
+        let done = self.replace_password(&contact_point, password, &right, device, client).await;
+        let (signed_in, user) = self.core.settle_code(&right, done).await?;
+        self.core.tell_owner(&user, &Notice::PasswordReset { username: user.username.clone() }, client);
+        Ok(signed_in)
+    }
+
+    async fn check_code(
+        &self,
+        purpose: CodePurpose,
+        contact_point: &ContactPoint,
+        code: &CheckedCode,
+        client: &Client,
+    ) -> Result<RightCode> {
+        let slot = Slot { purpose, target: &contact_point.value, user: None };
+        self.core.check_code(Subject::ContactPoint(slot.target), &[slot], code, client).await
+    }
+
+    async fn sign_in(
+        &self,
+        new: &NewAccount<'_>,
+        right: &RightCode,
+        device: &Device,
+        client: &Client,
+    ) -> Result<SignedIn> {
+        let (log, forms) = (&self.core.base.log, &new.contact_point.forms);
+        let mut admission = None;
+        let mut tries = 1;
+        loop {
+            let found = users::by_verified(&mut *self.core.base.connection().await?, forms).await?;
+            if found.is_none() && admission.is_none() {
+                admission = Some(self.admit(new, client).await?);
+            }
+            let admission = admission.as_ref();
+            let opened = log.transaction(async |tx| self.open(tx, new, right, admission, device.clone()).await).await;
+            match opened {
+                Err(Error::Conflict(_)) if tries < LOGIN_TRIES => tries += 1,
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Checks whether a new account may be made.
+    async fn admit(&self, new: &NewAccount<'_>, client: &Client) -> Result<Admission> {
+        let admission = registration_invites::admit(self.core, new.invite.as_deref()).await?;
+        if let Some(network) = client.network {
+            self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1)?;
+        }
+        Ok(admission)
+    }
+
+    /// Uses up the code and opens a session, of a new account if no account has the address or number. Returns CONFLICT
+    /// if a concurrent request has made or deleted the account meanwhile. An existing user is locked before the code is
+    /// used up, in the same order as by a reset of the password, which deletes the codes of the user.
+    async fn open(
+        &self,
+        tx: &mut Transaction<'_>,
+        new: &NewAccount<'_>,
+        right: &RightCode,
+        admission: Option<&Admission>,
+        device: Device,
+    ) -> Result<SignedIn> {
+        let sessions = Sessions { core: self.core };
+        let existing = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await?;
+        right.use_up(tx).await?;
+        if let Some(user) = existing {
+            return sessions.open(tx, user.id, device).await;
+        }
+        admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
+        let user = self.new_user(new);
+        users::insert(tx.conn(), &user).await.map_err(|error| match error {
+            // The generated username is taken, or another account has verified the address meanwhile.
+            Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => changed(),
+            error => error.into(),
+        })?;
+        let signed_in = sessions.open(tx, user.id, device).await?;
+        Ok(SignedIn { is_new_account: true, ..signed_in })
+    }
+
+    /// Makes the row of a new account, with its verified address or number and without a password.
+    fn new_user(&self, new: &NewAccount<'_>) -> User {
+        let (now, random) = (self.core.base.now(), &self.core.base.random);
+        let username = generated_username(random);
+        let only = |kind: Kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
+        let (email, phone) = (only(Kind::Email), only(Kind::Phone));
+        User {
+            id: UserId::new(now, random),
+            display_name: new.display_name.clone().unwrap_or_else(|| username.clone()),
+            username,
+            about: None,
+            email_verified_at: email.as_ref().map(|_| now),
+            phone_verified_at: phone.as_ref().map(|_| now),
+            email,
+            phone,
+            password_hash: None,
+            created_at: now,
+            last_seen_at: None,
+            avatar_id: None,
+            privacy: Privacy::default(),
+        }
+    }
+
+    async fn replace_password(
+        &self,
+        contact_point: &ContactPoint,
+        password: String,
+        right: &RightCode,
+        device: Device,
+        client: &Client,
+    ) -> Result<(SignedIn, User)> {
+        let found = users::by_verified(&mut *self.core.base.connection().await?, &contact_point.forms).await?;
+        let user = found.ok_or_else(|| right.wrong())?;
+        let known_words = vec![user.username.clone(), user.display_name.clone(), contact_point.value.clone()];
+        let new_password = NewPassword { password, path: "newPassword", known_words };
+        let hash = self.core.passwords.hash_new(new_password, client).await?;
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            // The user is locked before the sessions are revoked, so that no concurrent login with the former password
+            // opens a session afterwards.
+            let locked = users::lock_row(tx.conn(), user.id).await?;
+            let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| right.wrong())?;
+            right.use_up(tx).await?;
+            self.core.delete_codes(tx, &user).await?;
+            users::set_password(tx.conn(), user.id, &hash).await?;
+            let sessions = Sessions { core: self.core };
+            sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
+            Ok((sessions.open(tx, user.id, device).await?, user))
+        })
+        .await
+    }
+}
+
+/// The values of a new account.
+struct NewAccount<'a> {
+    contact_point: &'a ContactPoint,
+    display_name: Option<String>,
+    invite: Option<String>,
+}
+
+/// Returns a random username. It reveals nothing about the address or number.
+fn generated_username(random: &Random) -> String {
+    let random = random.bytes::<USERNAME_CHARACTERS>().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
+    USERNAME_PREFIX.chars().chain(random).collect()
+}
+
+fn changed() -> Error {
+    Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::validate::is_username;
+
+    #[test]
+    fn a_generated_username_is_valid() {
+        let random = Random::system();
+        let (one, other) = (generated_username(&random), generated_username(&random));
+        assert!(is_username(&one) && one.starts_with(USERNAME_PREFIX), "{one}");
+        assert_ne!(one, other);
+    }
+}
