@@ -66,6 +66,11 @@ impl fmt::Display for ClientNetwork {
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
+    /// Whether no proxy is trusted.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn contains(&self, address: ClientAddress) -> bool {
         self.0.iter().any(|network| network.contains(&address.0))
     }

@@ -112,9 +112,11 @@ pub struct Config {
 
 impl Config {
     /// Whether verification codes may be printed in the log. A server that only this machine can reach is for
-    /// development. The log of any other server could let its readers sign in to all accounts.
+    /// development, unless it is behind a proxy. The log of any other server could let its readers sign in to all
+    /// accounts.
     pub fn logs_codes(&self) -> bool {
-        self.notices.log_codes || self.places.listen_addr.ip().to_canonical().is_loopback()
+        let is_local = self.places.listen_addr.ip().to_canonical().is_loopback();
+        self.notices.log_codes || is_local && self.places.trusted_proxies.is_none()
     }
 }
 

@@ -19,7 +19,7 @@ use parlance::limiter::Limiter;
 use parlance::live::{MemoryExchange, RedisExchange};
 use parlance::log::{MemoryBroker, RedisBroker};
 use parlance::random::Random;
-use parlance::{store, watchdog};
+use parlance::{notices, store, watchdog};
 
 use super::{open_files, signals};
 
@@ -33,7 +33,8 @@ pub(super) fn run(config: Config) -> Result<()> {
     start_logging(&config)?;
     warn_about_postgres(&config);
     let grace = if config.places.database_url.is_none() { POSTGRES_GRACE } else { Duration::ZERO };
-    let stop = signals::listen(config.process.drain_delay + config.process.drain_timeout + grace)?;
+    let process = &config.process;
+    let stop = signals::listen(process.drain_delay + process.drain_timeout + notices::CLOSE_TIMEOUT + grace)?;
     let runtime = super::runtime()?;
     let timeout = config.process.watchdog_timeout;
     if !timeout.is_zero() {

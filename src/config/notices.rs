@@ -26,10 +26,10 @@ const MAX_APP_NAME: usize = 30;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "E-mail and SMS")]
 pub struct NoticeSettings {
-    /// SMTP server that sends e-mails: smtps://user:password@host for TLS, smtp://user:password@host?tls=required for STARTTLS, or smtp://host for a relay on this machine. A path is the name for EHLO. If neither this nor SMS_HOOK_URL is set, a server on a loopback address prints verification codes in its log
+    /// SMTP server that sends e-mails: smtps://user:password@host for TLS, smtp://user:password@host?tls=required for STARTTLS, or smtp://host for a relay on this machine. A path is the name for EHLO. Verification codes are printed in the log if neither this nor SMS_HOOK_URL is set, and LISTEN_ADDR is a loopback address and TRUSTED_PROXIES is not set, or LOG_CODES=true
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = smtp_url, requires = "smtp_from")]
     pub smtp_url: Option<String>,
-    /// Sender of e-mails: an address such as no-reply@example.org, or a name and an address as in the header From
+    /// Sender of e-mails: an address such as no-reply@example.org, or a name and an address. In .env the latter needs quotes: SMTP_FROM='Parlance <no-reply@example.org>'
     #[arg(long, env, value_name = "MAILBOX", value_parser = mailbox)]
     pub smtp_from: Option<Mailbox>,
     /// URL that gets a signed POST request for each SMS. https:// is required, except for a host in a private network
@@ -41,7 +41,7 @@ pub struct NoticeSettings {
     /// Country codes of the phone numbers that get SMS, separated by commas, such as 49,43 for Germany and Austria. A request for a code to another number is refused. The word all allows every country
     #[arg(long, env, default_value = "all", value_name = "CODE,…")]
     pub sms_countries: SmsCountries,
-    /// Print verification codes in the log if neither SMTP_URL nor SMS_HOOK_URL is set, also if LISTEN_ADDR is not a loopback address. Everyone who can read the log can then sign in to any account
+    /// Print verification codes in the log if neither SMTP_URL nor SMS_HOOK_URL is set, also if LISTEN_ADDR is not a loopback address or TRUSTED_PROXIES is set. Everyone who can read the log can then sign in to any account
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub log_codes: bool,
     /// Directory with templates of e-mails and SMS that replace the server's own ones or add languages

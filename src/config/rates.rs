@@ -13,7 +13,9 @@ pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
 /// has six digits, so a client that guesses finds it with a probability of at most 10 in a million.
 pub const CODE_TRIES: usize = 5;
 /// Maximum number of live codes of one purpose for one e-mail address or phone number. A further one replaces the oldest.
-pub const CODES_PER_SLOT: i64 = 5;
+/// By default, RATE_CODES_PER_TARGET_DAY allows no more at once, so that the requests of a stranger do not replace the
+/// code of the owner.
+pub const CODES_PER_SLOT: i64 = 20;
 /// Time after which a code expires. Long enough for slow e-mail servers.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(10);
 
@@ -49,7 +51,7 @@ pub struct Rates {
     /// Codes that one user requests to verify or confirm. The SMS about changes of one account have the same rate
     #[arg(long, env, default_value = "10/1h", value_name = "COUNT/TIME")]
     pub rate_codes_per_user: Allowance,
-    /// SMS with codes of all nodes together, a ceiling on the bill. Beyond it, only codes that verified owners use to sign in, to reset the password or to confirm are sent, up to as many again
+    /// SMS with codes that all nodes together send. After that, only verified numbers still get codes, to sign in, to reset the password or to confirm. These have a second allowance of the same size
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_sms: Allowance,
     /// Challenges for passkeys that are requested from one address. Each sign-in with a passkey needs one
@@ -97,7 +99,7 @@ pub struct Rates {
     /// Changes that one user makes to the profile, privacy settings, groups and own memberships
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_changes: Allowance,
-    /// Number of wrong passwords, codes or second factors for one account, or one name of it, after which each further attempt must wait. The wait doubles with each wrong one. All names of an account together have three times this number
+    /// Number of wrong passwords, codes or second factors for one username, address or number after which each further attempt must wait. The wait doubles each time. All names of an account together have three times this number
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
     /// Number of wrong passwords, codes or second factors from one address after which each further attempt must wait. The wait doubles with each wrong one

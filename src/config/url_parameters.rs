@@ -6,10 +6,11 @@ use percent_encoding::percent_decode_str;
 
 use crate::tls::{CERTIFICATE, Identity, KEY, ROOTS, Roots};
 
+const MODE: &str = "sslmode";
 /// Value of `sslrootcert` that stands for the CAs of the system.
 const SYSTEM: &str = "system";
 
-/// The values of the parameters. An empty value is the same as none.
+/// The values of the parameters. An empty file name of a certificate or key is the same as none.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct UrlParameters {
     pub mode: Option<String>,
@@ -32,6 +33,10 @@ impl UrlParameters {
                 Some(field) => {
                     let value = percent_decode_str(value).decode_utf8();
                     let value = value.map_err(|_| format!("allowed for {name} is only text in UTF-8"))?;
+                    // An empty value may come from a variable that is not set. It must not turn off the verification.
+                    if value.is_empty() && matches!(name, MODE | ROOTS) {
+                        return Err(format!("allowed for {name} is no empty value: omit the parameter"));
+                    }
                     *field = (!value.is_empty()).then(|| value.into_owned());
                 }
                 None => others.push(part),
@@ -43,7 +48,7 @@ impl UrlParameters {
 
     fn field(&mut self, name: &str) -> Option<&mut Option<String>> {
         match name {
-            "sslmode" => Some(&mut self.mode),
+            MODE => Some(&mut self.mode),
             ROOTS => Some(&mut self.roots),
             CERTIFICATE => Some(&mut self.certificate),
             KEY => Some(&mut self.key),

@@ -4,7 +4,7 @@ use super::app::App;
 use super::client::Client;
 use super::error::{Error, Result, Violation};
 use super::people::accounts::{WRONG_CREDENTIALS, check_connected, wrong_password};
-use super::people::code_checks::{EnteredCode, RightCode};
+use super::people::code_checks::{EnteredCode, RightCode, verified_targets};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
 use crate::log::{Change, Transaction};
@@ -18,7 +18,8 @@ use crate::store::people::users::{self, User};
 enum Proof<'a> {
     /// The password was compared with the hash of this user.
     Password(&'a User),
-    Code(&'a RightCode),
+    /// The code was sent to one of these verified addresses and numbers of the user.
+    Code(&'a RightCode, &'a [String]),
     /// A token of an identity that is linked to the account was verified.
     Token,
     /// The user is a guest, who can prove nothing.
@@ -71,9 +72,10 @@ impl App {
     }
 
     async fn delete_by_code(&self, viewer: Viewer, code: &EnteredCode, client: &Client) -> Result<()> {
-        let right = self.people().check_any_confirmation(viewer, code, client).await?;
+        let (right, targets) = self.people().check_any_confirmation(viewer, code, client).await?;
         let log = self.log();
-        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer, Proof::Code(&right)).await).await;
+        let proof = Proof::Code(&right, &targets);
+        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer, proof).await).await;
         self.people().settle_code(&right, deleted).await
     }
 
@@ -92,7 +94,9 @@ impl App {
             }
             Proof::Guest if !locked.is_guest => return Err(not_proved()),
             Proof::Password(_) | Proof::Token | Proof::Guest => {}
-            Proof::Code(code) => code.use_up(tx).await?,
+            // The account may have another address or number since the code was sent.
+            Proof::Code(code, targets) if verified_targets(&locked) != targets => return Err(code.wrong()),
+            Proof::Code(code, _) => code.use_up(tx).await?,
         }
         self.people().check_second_factor(tx, viewer).await?;
         if !participants::all_of_user(tx.conn(), user).await?.is_empty() {

@@ -29,12 +29,15 @@ pub(super) struct Capacity {
     senders: usize,
     /// Maximum number of senders that make a further attempt, so that first attempts always have some.
     retries: usize,
+    /// Maximum number of senders for one e-mail domain or country code, so that one slow mail server does not delay all
+    /// other notices.
+    per_group: usize,
 }
 
 /// Capacity for codes, for which a user waits.
-pub(super) const CODES: Capacity = Capacity { senders: 8, retries: 2 };
+pub(super) const CODES: Capacity = Capacity { senders: 8, retries: 2, per_group: 6 };
 /// Capacity for the notices of changes, for which nobody waits.
-pub(super) const CHANGES: Capacity = Capacity { senders: 2, retries: 1 };
+pub(super) const CHANGES: Capacity = Capacity { senders: 2, retries: 1, per_group: 1 };
 
 /// Sends notices by one kind of server.
 pub(super) trait Outlet: Send + Sync + 'static {
@@ -91,7 +94,7 @@ struct Senders<O> {
 impl<O: Outlet> Queue<O> {
     pub(super) fn new(outlet: Arc<O>, capacity: Capacity, context: Context) -> Self {
         let (free, retries) = (pool(capacity.senders), pool(capacity.retries));
-        let senders = Senders { outlet, free, retries, lanes: Lanes::default(), context };
+        let senders = Senders { outlet, free, retries, lanes: Lanes::new(capacity.per_group), context };
         Self { places: Places::default(), senders: Arc::new(senders) }
     }
 

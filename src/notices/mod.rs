@@ -32,7 +32,7 @@ use sms::SmsHook;
 use templates::Templates;
 
 /// Maximum time at shutdown for notices that wait to be sent.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends notices. Cheap to clone.
 #[derive(Clone)]

@@ -11,9 +11,6 @@ use crate::address::ClientNetwork;
 use crate::config::{NOTICE_QUEUE, NOTICE_QUEUE_SHARE};
 use crate::fair::{Bounds, Permit, Pool};
 
-/// Maximum number of attempts at the same time for one group of recipients.
-const ATTEMPTS_PER_GROUP: usize = 2;
-
 /// Reason why a notice is not queued, and so not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFull {
@@ -79,8 +76,11 @@ pub(super) fn pool(workers: usize) -> Pool<ClientNetwork> {
 }
 
 /// The lanes of the groups of recipients to which notices are being sent.
-#[derive(Default)]
-pub(super) struct Lanes(Arc<Mutex<HashMap<String, Shared>>>);
+pub(super) struct Lanes {
+    lanes: Arc<Mutex<HashMap<String, Shared>>>,
+    /// Maximum number of attempts at the same time for one group.
+    per_group: usize,
+}
 
 /// The lane of one group.
 struct Shared {
@@ -97,17 +97,21 @@ pub(super) struct Lane {
 }
 
 impl Lanes {
+    pub(super) fn new(per_group: usize) -> Self {
+        Self { lanes: Arc::default(), per_group }
+    }
+
     pub(super) fn enter(&self, group: &str) -> Lane {
-        let mut lanes = self.0.lock();
+        let mut lanes = self.lanes.lock();
         let lane = lanes.entry(group.to_owned());
-        let lane = lane.or_insert_with(|| Shared { pool: pool(ATTEMPTS_PER_GROUP), notices: 0 });
+        let lane = lane.or_insert_with(|| Shared { pool: pool(self.per_group), notices: 0 });
         lane.notices += 1;
-        Lane { lanes: Arc::clone(&self.0), pool: lane.pool.clone(), group: group.to_owned() }
+        Lane { lanes: Arc::clone(&self.lanes), pool: lane.pool.clone(), group: group.to_owned() }
     }
 }
 
 impl Lane {
-    /// Waits until the group has fewer than `ATTEMPTS_PER_GROUP` attempts. Networks take turns.
+    /// Waits until the group has fewer attempts than its maximum. Networks take turns.
     pub(super) async fn turn(&self, network: Option<ClientNetwork>) -> Permit<ClientNetwork> {
         self.pool.turn(network).await
     }
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_group_has_few_attempts_at_the_same_time() {
-        let lanes = Lanes::default();
+        let lanes = Lanes::new(2);
         let notices: Vec<_> = (0..3).map(|_| lanes.enter("example.org")).collect();
         let mut running: Vec<_> =
             notices[..2].iter().map(|lane| lane.turn(Some(network(1))).now_or_never().unwrap()).collect();
@@ -172,6 +176,6 @@ mod tests {
         running.pop();
         assert!(notices[2].turn(Some(network(2))).now_or_never().is_some());
         drop((notices, other));
-        assert!(lanes.0.lock().is_empty());
+        assert!(lanes.lanes.lock().is_empty());
     }
 }

@@ -135,7 +135,7 @@ async fn existing_contact_points_become_verified_and_a_revert_keeps_each_address
 }
 
 #[tokio::test]
-async fn existing_sessions_count_as_confirmed_at_sign_in_and_a_revert_locks_accounts_without_a_password() {
+async fn existing_sessions_are_not_confirmed_and_a_revert_locks_accounts_without_a_password() {
     let (before, up, down) = migrations_up_to("2026-12-01-000021_codes");
     let database = TestDatabase::empty().await;
     let mut connection = database.connection().await;
@@ -152,12 +152,12 @@ async fn existing_sessions_count_as_confirmed_at_sign_in_and_a_revert_locks_acco
         let query = format!("SELECT count(*) FROM {from}");
         sql_query(query).get_result::<Count>(&mut database.connection().await).await.unwrap().count
     };
-    assert_eq!(count("sessions WHERE confirmed_at = created_at").await, 1);
+    assert_eq!(count("sessions WHERE confirmed_at = 'epoch'").await, 1);
     // A node of the former version does not know the column.
     let insert = "INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at)
         SELECT gen_random_uuid(), id, now(), now(), now() + interval '1 day' FROM users";
     connection.batch_execute(insert).await.unwrap();
-    assert_eq!(count("sessions WHERE confirmed_at >= created_at").await, 2);
+    assert_eq!(count("sessions WHERE confirmed_at >= created_at").await, 1);
     connection.batch_execute("UPDATE users SET password_hash = NULL").await.unwrap();
     connection.batch_execute(&down).await.unwrap();
     assert_eq!(count("users WHERE password_hash LIKE '$argon2id$%'").await, 1);

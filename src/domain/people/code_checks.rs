@@ -157,13 +157,14 @@ impl PeopleCore {
         viewer: Viewer,
         code: &EnteredCode,
         client: &Client,
-    ) -> Result<RightCode> {
+    ) -> Result<(RightCode, Vec<String>)> {
         let mut check = Check::default();
         let code = code.checked(&mut check, CodeFields::TOP);
         check.done()?;
         let user = users::by_id(&mut *self.base.connection().await?, viewer.user).await?;
         let user = user.ok_or_else(|| wrong_code(code.path))?;
-        self.check_confirmation(viewer, &verified_targets(&user), &code, client).await
+        let targets = verified_targets(&user);
+        Ok((self.check_confirmation(viewer, &targets, &code, client).await?, targets))
     }
 
     /// Deletes all live codes with which somebody could get access to the account.
@@ -182,14 +183,14 @@ impl RightCode {
     }
 
     /// Returns the error for every code that does not work.
-    pub(super) fn wrong(&self) -> Error {
+    pub(in crate::domain) fn wrong(&self) -> Error {
         wrong_code(self.path)
     }
 }
 
 /// Returns the verified addresses and numbers of the user in the form to which codes are sent. An older server may have
 /// stored a number in another form.
-fn verified_targets(user: &User) -> Vec<String> {
+pub(in crate::domain) fn verified_targets(user: &User) -> Vec<String> {
     Kind::ALL.iter().filter_map(|kind| kind.verified(user)).map(validate::identifier).collect()
 }
 

@@ -77,7 +77,7 @@ impl Codes<'_> {
             // Before the request is counted, so that nobody can use up the requests of another user's address.
             self.check_own(&contact_point, viewer).await?;
         }
-        self.count_request(viewer, &contact_point, client)?;
+        self.count_request(purpose, viewer, &contact_point, client)?;
 
         let random = &self.core.base.random;
         let (code, challenge) = (new_code(random), new_challenge(random));
@@ -103,7 +103,15 @@ impl Codes<'_> {
 
     /// Counts the request for its client first, so that a client with too many requests does not use up those for the
     /// address or number.
-    fn count_request(&self, viewer: Option<Viewer>, contact_point: &ContactPoint, client: &Client) -> Result<()> {
+    ///
+    /// CONFIRM has a daily limit for each user, because strangers can use up the limit for an address or number.
+    fn count_request(
+        &self,
+        purpose: CodePurpose,
+        viewer: Option<Viewer>,
+        contact_point: &ContactPoint,
+        client: &Client,
+    ) -> Result<()> {
         let (base, target) = (&self.core.base, contact_point.value.as_str());
         match (viewer, client.network) {
             (Some(viewer), _) => base.check_rate(Rate::CodesPerUser, viewer, 1)?,
@@ -114,7 +122,11 @@ impl Codes<'_> {
             }
             (None, None) => {}
         }
-        base.check_rate_for(Rate::CodesPerTargetDay, contact_point_key(target), 1)
+        let day = match (purpose, viewer) {
+            (CodePurpose::Confirm, Some(viewer)) => name_key("confirm", &[&viewer.user.to_string()]),
+            _ => contact_point_key(target),
+        };
+        base.check_rate_for(Rate::CodesPerTargetDay, day, 1)
     }
 
     /// Returns the user who has verified the address or number.

@@ -132,7 +132,7 @@ impl PeopleCore {
     }
 
     /// Whether SMS may be sent to this number: its country is in SMS_COUNTRIES, and its owner earns nothing from them.
-    fn may_text(&self, number: &str) -> bool {
+    pub(super) fn may_text(&self, number: &str) -> bool {
         phone::country_code(number).is_some_and(|code| self.sms_countries.contains(code)) && !phone::is_costly(number)
     }
 

@@ -16,7 +16,7 @@ use crate::domain::validate::{self, Check};
 use crate::domain::viewer::Viewer;
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
-use crate::notices::Notice;
+use crate::notices::{Channel, Notice};
 use crate::store::people::users::{self, User, UserChanges};
 use crate::store::people::{identities, passkeys};
 
@@ -129,7 +129,7 @@ impl PeopleCore {
         if removed.is_empty() {
             return Ok((changes, None));
         }
-        if !can_sign_in(tx, &user, &removed).await? {
+        if !self.can_sign_in(tx, &user, &removed).await? {
             let message = "You could no longer sign in. Set a password by `changePassword` first.";
             return Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()));
         }
@@ -159,14 +159,22 @@ impl PeopleCore {
     }
 }
 
-/// Whether the owner can still sign in without these addresses and numbers: by a password, by another address or number,
-/// by an identity at an issuer, or by a passkey.
-pub(super) async fn can_sign_in(tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
-    let keeps_one = Kind::ALL.iter().any(|kind| kind.verified(user).is_some() && !removed.contains(kind));
-    Ok(user.password_hash.is_some()
-        || keeps_one
-        || identities::count(tx.conn(), user.id).await? > 0
-        || passkeys::count(tx.conn(), user.id).await? > 0)
+impl PeopleCore {
+    /// Whether the owner can still sign in without these addresses and numbers: by a password, by another address or
+    /// number that the server can reach, by an identity at an issuer, or by a passkey.
+    pub(super) async fn can_sign_in(&self, tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
+        let reaches = |kind: Kind| {
+            kind.verified(user).is_some_and(|address| match kind {
+                Kind::Email => self.notices.email() != Channel::Unavailable,
+                Kind::Phone => self.notices.phone() != Channel::Unavailable && self.may_text(address),
+            })
+        };
+        let keeps_one = Kind::ALL.iter().any(|kind| !removed.contains(kind) && reaches(*kind));
+        Ok(user.password_hash.is_some()
+            || keeps_one
+            || identities::count(tx.conn(), user.id).await? > 0
+            || passkeys::count(tx.conn(), user.id).await? > 0)
+    }
 }
 
 /// Returns the error if another account has verified the address or number. Only a user who has received the code

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::confirmations::CONFIRMED_FOR;
-use super::contact_points::can_sign_in;
 use super::core::PeopleCore;
 use super::sessions::ENDED;
 use super::sign_in_codes::is_code;
@@ -91,7 +90,7 @@ impl Identities<'_> {
         self.core.check_confirmed(tx, viewer).await?;
         let removed = identities::delete(tx.conn(), viewer.user, id).await?;
         let removed = removed.ok_or(Error::NotFound("No such identity. `viewer.identities` lists yours."))?;
-        if !can_sign_in(tx, &user, &[]).await? {
+        if !self.core.can_sign_in(tx, &user, &[]).await? {
             let message = "You could no longer sign in. Set a password by `changePassword` first.";
             return Err(Error::invalid("identityId", message));
         }

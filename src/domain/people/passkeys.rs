@@ -6,7 +6,6 @@ use std::sync::Arc;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use sha2::{Digest as _, Sha256};
 
-use super::contact_points::can_sign_in;
 use super::core::PeopleCore;
 use super::sessions::{Device, ENDED, Sessions, SignedIn};
 use super::webauthn::{self, Assertion, PasskeyUse, Refusal, Registration, UserEntity};
@@ -156,7 +155,7 @@ impl Passkeys<'_> {
             let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
             self.core.check_confirmed(tx, viewer).await?;
             let passkey = passkeys::delete(tx.conn(), viewer.user, id).await?.ok_or(NO_PASSKEY)?;
-            if !can_sign_in(tx, &user, &[]).await? {
+            if !self.core.can_sign_in(tx, &user, &[]).await? {
                 let message = "You could no longer sign in. Set a password by `changePassword` first.";
                 return Err(Error::invalid("id", message));
             }

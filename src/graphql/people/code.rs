@@ -158,12 +158,13 @@ pub struct CodeMutation;
 #[Object]
 impl CodeMutation {
     /// Sends a code of six digits by e-mail or SMS, in the language of the header `Accept-Language`. The code works
-    /// once, for 10 minutes and for 5 tries. Up to 5 codes with the same purpose work at the same time. The response
-    /// does not depend on whether an account has the e-mail address or phone number. No code is sent if it could not be
-    /// used: RESET_PASSWORD needs an account that has verified it, and so does LOGIN if registration is CLOSED or
-    /// EXTERNAL. No code is sent either if too many e-mails or SMS wait or were sent. Errors: BAD_USER_INPUT if the
-    /// server cannot send to it, or if it is not the viewer's own with CONFIRM. UNAUTHENTICATED if no user is signed in,
-    /// with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
+    /// once and for 10 minutes. It allows 5 tries with its challenge and 5 without. Up to 20 codes with the same
+    /// purpose work at the same time. The response does not depend on whether an account has the e-mail address or
+    /// phone number. No code is sent if it could not be used: RESET_PASSWORD needs an account that has verified it, and
+    /// so does LOGIN if registration is CLOSED or
+    /// EXTERNAL. No code is sent either if too many e-mails or SMS wait or were sent.
+    /// Errors: BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM.
+    /// UNAUTHENTICATED if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
     async fn request_code(
         &self,
         ctx: &Context<'_>,
@@ -199,10 +200,11 @@ impl CodeMutation {
         AuthPayload::new(ctx, ctx.app().code_logins().login(login, device, &ctx.client()).await?).await
     }
 
-    /// Sets the viewer's e-mail address or phone number with a code of the purpose VERIFY, as verified. Replaces the
-    /// former one, and sends a notice to the e-mail address and phone number that were verified before. Errors:
-    /// BAD_USER_INPUT if the code is wrong, expired or used. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
-    /// identity is not confirmed. CONFLICT if another account has verified it. RATE_LIMITED after too many wrong codes.
+    /// Verifies an e-mail address or phone number by a code of the purpose VERIFY, and stores it as the viewer's. It
+    /// replaces the former one. The server sends a notice to the e-mail address and phone number that were verified
+    /// before. Errors: BAD_USER_INPUT if the code is wrong, expired or used. FORBIDDEN with the reason
+    /// CONFIRMATION_REQUIRED if the identity is not confirmed. CONFLICT if another account has verified it.
+    /// RATE_LIMITED after too many wrong codes.
     async fn verify_contact_point(
         &self,
         ctx: &Context<'_>,
