@@ -2,8 +2,8 @@
 
 use super::app::App;
 use super::client::Client;
-use super::error::{Error, Result, Violation};
-use super::people::accounts::{WRONG_CREDENTIALS, check_connected, wrong_password};
+use super::error::{Error, Result};
+use super::people::accounts::{WRONG_CREDENTIALS, account_changed, check_connected, wrong_password};
 use super::people::code_checks::{EnteredCode, RightCode, verified_targets};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
@@ -78,7 +78,7 @@ impl App {
             Proof::Code(code, _) => code.use_up(tx).await?,
         }
         if !participants::all_of_user(tx.conn(), user).await?.is_empty() {
-            return Err(Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again.")));
+            return Err(account_changed());
         }
         self.sessions().revoke_sessions(tx, user, Revoke::All).await?;
         Ok(users::delete(tx.conn(), user).await?)

@@ -154,6 +154,7 @@ impl Shared {
     /// Queues a count for the next exchange.
     pub(super) fn enqueue(&self, rate: Rate, key: Key, count: NonZeroU32) {
         let mut counts = self.pending.counts.lock();
+        let is_first = counts.is_empty();
         let has_space = counts.len() < MAX_PENDING;
         match counts.get_mut(&(rate, key)) {
             Some(pending) => *pending += u64::from(count.get()),
@@ -163,7 +164,10 @@ impl Shared {
             None => {}
         }
         drop(counts);
-        self.pending.not_empty.notify_one();
+        // An exchange takes all counts, so a second notification would cause an exchange without counts.
+        if is_first {
+            self.pending.not_empty.notify_one();
+        }
     }
 
     /// Counts a failure for all nodes. If the key must still wait, counts nothing and returns `Exceeded`. Returns None
@@ -204,10 +208,6 @@ impl Shared {
         loop {
             self.pending.not_empty.notified().await;
             let counts: Vec<_> = std::mem::take(&mut *self.pending.counts.lock()).into_iter().collect();
-            if counts.is_empty() {
-                // The last exchange took these counts before their notification arrived.
-                continue;
-            }
             let exchanged = self.exchange(&limiter, &counts).await;
             let pause = if self.health.record_result(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
             sleep(pause).await;

@@ -308,6 +308,11 @@ pub(in crate::domain) fn check_connected(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Error if a concurrent request has changed the account, so that the client has to try again.
+pub(in crate::domain) fn account_changed() -> Error {
+    Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again."))
+}
+
 pub(in crate::domain) fn wrong_password(path: &str) -> Error {
     Error::invalid(path, "This is not the current password. Send the password with which you sign in.")
 }

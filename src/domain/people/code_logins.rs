@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
-use super::accounts::check_connected;
+use super::accounts::{account_changed, check_connected};
 use super::code_checks::{CheckedCode, CodeFields, EnteredCode, RightCode};
 use super::code_slots::{CodePurpose, Slot};
 use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
@@ -15,7 +15,7 @@ use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::tries::Subject;
 use crate::domain::client::Client;
-use crate::domain::error::{Error, Result, Violation};
+use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
@@ -167,11 +167,11 @@ impl CodeLogins<'_> {
         if let Some(user) = existing {
             return sessions.open(tx, user.id, device).await;
         }
-        admission.ok_or_else(changed)?.count_use(self.core, tx).await?;
+        admission.ok_or_else(account_changed)?.count_use(self.core, tx).await?;
         let user = self.new_user(new);
         users::insert(tx.conn(), &user).await.map_err(|error| match error {
             // The generated username is taken, or another account has verified the address meanwhile.
-            Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => changed(),
+            Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => account_changed(),
             error => error.into(),
         })?;
         let signed_in = sessions.open(tx, user.id, device).await?;
@@ -242,10 +242,6 @@ struct NewAccount<'a> {
 fn generated_username(random: &Random) -> String {
     let random = random.bytes::<USERNAME_CHARACTERS>().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
     USERNAME_PREFIX.chars().chain(random).collect()
-}
-
-fn changed() -> Error {
-    Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again."))
 }
 
 #[cfg(test)]

@@ -74,7 +74,8 @@ impl Codes<'_> {
         check.done()?;
         self.core.check_channel(&contact_point, CONTACT_POINT)?;
         if purpose == CodePurpose::Confirm {
-            // Before the request is counted, so that nobody can use up the requests of another user's address.
+            // The address is checked before the request is counted. Otherwise a user could use up the requests for the
+            // address of another user.
             self.check_own(&contact_point, viewer).await?;
         }
         self.count_request(purpose, viewer, &contact_point, client)?;

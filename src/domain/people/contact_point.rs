@@ -117,22 +117,29 @@ pub(super) fn masked(kind: Kind, address: &str) -> String {
 impl PeopleCore {
     /// Returns BAD_USER_INPUT if the server cannot send to this address or number. `path` is the input field.
     pub(super) fn check_channel(&self, contact_point: &ContactPoint, path: &str) -> Result<()> {
+        match self.obstacle(contact_point.kind, &contact_point.value) {
+            Some(message) => Err(Error::invalid(format!("{path}.{}", contact_point.kind.field()), message)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns why the server cannot send to this address or number, as a message for the user. None if it can.
+    pub(super) fn obstacle(&self, kind: Kind, address: &str) -> Option<&'static str> {
         let is_missing = |channel: Channel| channel == Channel::Unavailable;
         let (email, phone) = (is_missing(self.notices.email()), is_missing(self.notices.phone()));
-        let message = match contact_point.kind {
-            _ if email && phone => "This server sends neither e-mails nor SMS.",
-            Kind::Email if email => "This server sends no e-mails. Use a phone number.",
-            Kind::Phone if phone => "This server sends no SMS. Use an e-mail address.",
-            Kind::Phone if !self.may_text(&contact_point.value) => {
-                "This server sends no SMS to this country or to this kind of number. Use another number."
+        match kind {
+            _ if email && phone => Some("This server sends neither e-mails nor SMS."),
+            Kind::Email if email => Some("This server sends no e-mails. Use a phone number."),
+            Kind::Phone if phone => Some("This server sends no SMS. Use an e-mail address."),
+            Kind::Phone if !self.may_text(address) => {
+                Some("This server sends no SMS to this country or to this kind of number. Use another number.")
             }
-            _ => return Ok(()),
-        };
-        Err(Error::invalid(format!("{path}.{}", contact_point.kind.field()), message))
+            _ => None,
+        }
     }
 
     /// Whether SMS may be sent to this number: its country is in SMS_COUNTRIES, and its owner earns nothing from them.
-    pub(super) fn may_text(&self, number: &str) -> bool {
+    fn may_text(&self, number: &str) -> bool {
         phone::country_code(number).is_some_and(|code| self.sms_countries.contains(code)) && !phone::is_costly(number)
     }
 

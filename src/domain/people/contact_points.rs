@@ -16,7 +16,7 @@ use crate::domain::validate::{self, Check};
 use crate::domain::viewer::Viewer;
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
-use crate::notices::{Channel, Notice};
+use crate::notices::Notice;
 use crate::store::people::users::{self, User, UserChanges};
 
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
@@ -153,17 +153,10 @@ impl PeopleCore {
             self.tell_owner(&removal.before, &notice, client);
         }
     }
-}
 
-impl PeopleCore {
     /// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
     fn check_still_signs_in(&self, user: &User, removed: &[Kind]) -> Result<()> {
-        let reaches = |kind: Kind| {
-            kind.verified(user).is_some_and(|address| match kind {
-                Kind::Email => self.notices.email() != Channel::Unavailable,
-                Kind::Phone => self.notices.phone() != Channel::Unavailable && self.may_text(address),
-            })
-        };
+        let reaches = |kind: Kind| kind.verified(user).is_some_and(|address| self.obstacle(kind, address).is_none());
         let keeps_one = Kind::ALL.iter().any(|kind| !removed.contains(kind) && reaches(*kind));
         if user.password_hash.is_some() || keeps_one {
             return Ok(());
