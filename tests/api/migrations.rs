@@ -89,24 +89,26 @@ async fn existing_events_move_into_partitions_and_back() {
     assert_ne!(sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count, old);
 }
 
-/// Returns the `up.sql` of all migrations before `name`, and the `up.sql` and `down.sql` of `name`.
-fn migrations_up_to(name: &str) -> (Vec<String>, String, String) {
+/// Returns a database with all migrations before `name`, and the `up.sql` and `down.sql` of `name`.
+async fn before_migration(name: &str) -> (TestDatabase, String, String) {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let read = |name: &str, way: &str| std::fs::read_to_string(directory.join(name).join(way)).unwrap();
     let names = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut before: Vec<_> = names.filter(|other| other.as_str() < name).collect();
     before.sort();
-    (before.iter().map(|name| read(name, "up.sql")).collect(), read(name, "up.sql"), read(name, "down.sql"))
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for name in before {
+        connection.batch_execute(&read(&name, "up.sql")).await.unwrap();
+    }
+    drop(connection);
+    (database, read(name, "up.sql"), read(name, "down.sql"))
 }
 
 #[tokio::test]
 async fn existing_contact_points_become_verified_and_a_revert_keeps_each_address_once() {
-    let (before, up, down) = migrations_up_to("2026-11-29-000016_verified_contact_points");
-    let database = TestDatabase::empty().await;
+    let (database, up, down) = before_migration("2026-11-29-000016_verified_contact_points").await;
     let mut connection = database.connection().await;
-    for sql in before {
-        connection.batch_execute(&sql).await.unwrap();
-    }
     let user = |username: &str, email: &str| {
         format!(
             "INSERT INTO users (id, username, display_name, email, password_hash, created_at)
@@ -136,12 +138,8 @@ async fn existing_contact_points_become_verified_and_a_revert_keeps_each_address
 
 #[tokio::test]
 async fn existing_sessions_are_not_confirmed_and_a_revert_locks_accounts_without_a_password() {
-    let (before, up, down) = migrations_up_to("2026-12-01-000021_codes");
-    let database = TestDatabase::empty().await;
+    let (database, up, down) = before_migration("2026-12-01-000021_codes").await;
     let mut connection = database.connection().await;
-    for sql in before {
-        connection.batch_execute(&sql).await.unwrap();
-    }
     let rows = "INSERT INTO users (id, username, display_name, search_name, password_hash, created_at)
             VALUES (gen_random_uuid(), 'ada', 'Ada', 'ada', 'hash', now());
         INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at)
@@ -167,12 +165,8 @@ async fn existing_sessions_are_not_confirmed_and_a_revert_locks_accounts_without
 /// Nobody could prove an address before there were codes.
 #[tokio::test]
 async fn existing_contact_points_become_unverified_when_codes_come() {
-    let (before, up, down) = migrations_up_to("2026-12-01-000021_codes");
-    let database = TestDatabase::empty().await;
+    let (database, up, down) = before_migration("2026-12-01-000021_codes").await;
     let mut connection = database.connection().await;
-    for sql in before {
-        connection.batch_execute(&sql).await.unwrap();
-    }
     let rows = "INSERT INTO users (id, username, display_name, search_name, email, phone, email_verified_at,
                 phone_verified_at, password_hash, created_at)
             VALUES

@@ -2,24 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, NodeBuilder, PASSWORD, User, contact_point};
+use crate::support::{Answer, Node, PASSWORD, User, assert_wrong_code, contact_point, receiving, wrong_code};
 
 const EMAIL: &str = "ada@example.org";
 const NEW_PASSWORD: &str = "another long battery staple";
-
-fn receiving() -> NodeBuilder {
-    Node::build().receive_notices()
-}
-
-/// Returns another code than this one.
-fn wrong(code: &str) -> String {
-    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
-}
-
-#[track_caller]
-fn assert_wrong(answer: &Answer) {
-    assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["code"]), "{:#}", answer.body);
-}
 
 async fn login(node: &Node, (code, challenge): (&str, &str)) -> Answer {
     node.login_with_code_and(EMAIL, code, json!({"challenge": challenge})).await
@@ -33,16 +19,16 @@ async fn a_stranger_cannot_keep_an_owner_from_signing_in() {
     let (code, challenge) = node.code_with_challenge(EMAIL, "LOGIN").await;
     let (_, other) = node.code_with_challenge(EMAIL, "LOGIN").await;
     for _ in 0..3 {
-        assert_wrong(&node.login_with_code(EMAIL, &wrong(&code)).await);
+        assert_wrong_code(&node.login_with_code(EMAIL, &wrong_code(&code)).await);
     }
     // The address has to wait, with the right code as well.
     assert_eq!(node.login_with_code(EMAIL, &code).await.code(), "RATE_LIMITED");
     // The challenge of another request names another code.
     for _ in 0..5 {
-        assert_wrong(&login(&node, (&wrong(&code), &other)).await);
+        assert_wrong_code(&login(&node, (&wrong_code(&code), &other)).await);
     }
     assert_eq!(login(&node, (&code, &challenge)).await.data()["loginWithCode"]["isNewAccount"], true);
-    assert_wrong(&login(&node, (&code, &challenge)).await);
+    assert_wrong_code(&login(&node, (&code, &challenge)).await);
 }
 
 #[tokio::test]
@@ -50,19 +36,19 @@ async fn a_code_allows_five_tries_with_its_challenge_and_five_without() {
     let node = receiving().start_alone().await;
     let (code, challenge) = node.code_with_challenge(EMAIL, "LOGIN").await;
     for _ in 0..5 {
-        assert_wrong(&node.login_with_code(EMAIL, &wrong(&code)).await);
+        assert_wrong_code(&node.login_with_code(EMAIL, &wrong_code(&code)).await);
     }
-    assert_wrong(&node.login_with_code(EMAIL, &code).await);
+    assert_wrong_code(&node.login_with_code(EMAIL, &code).await);
     for _ in 0..4 {
-        assert_wrong(&login(&node, (&wrong(&code), &challenge)).await);
+        assert_wrong_code(&login(&node, (&wrong_code(&code), &challenge)).await);
     }
     login(&node, (&code, &challenge)).await.data();
 
     let (code, challenge) = node.code_with_challenge(EMAIL, "LOGIN").await;
     for _ in 0..5 {
-        assert_wrong(&login(&node, (&wrong(&code), &challenge)).await);
+        assert_wrong_code(&login(&node, (&wrong_code(&code), &challenge)).await);
     }
-    assert_wrong(&login(&node, (&code, &challenge)).await);
+    assert_wrong_code(&login(&node, (&code, &challenge)).await);
     node.login_with_code(EMAIL, &code).await.data();
 }
 
@@ -74,7 +60,7 @@ async fn twenty_codes_work_at_the_same_time_and_a_further_one_replaces_the_oldes
         codes.push(node.code_with_challenge(EMAIL, "LOGIN").await);
     }
     let (oldest, others) = codes.split_first().unwrap();
-    assert_wrong(&login(&node, (&oldest.0, &oldest.1)).await);
+    assert_wrong_code(&login(&node, (&oldest.0, &oldest.1)).await);
     for (code, challenge) in others {
         login(&node, (code, challenge)).await.data();
     }
@@ -91,9 +77,9 @@ async fn a_challenge_names_a_code_of_one_purpose_target_and_user() {
         let input = json!({"contactPoint": contact_point(to), "code": code, "challenge": challenge});
         user.call(query, json!({"input": input})).await
     };
-    assert_wrong(&verify(&eve, "new@example.org").await);
-    assert_wrong(&verify(&ada, "old@example.org").await);
-    assert_wrong(&node.login_with_code_and("new@example.org", &code, json!({"challenge": challenge})).await);
+    assert_wrong_code(&verify(&eve, "new@example.org").await);
+    assert_wrong_code(&verify(&ada, "old@example.org").await);
+    assert_wrong_code(&node.login_with_code_and("new@example.org", &code, json!({"challenge": challenge})).await);
     let data = verify(&ada, "new@example.org").await.data();
     assert_eq!(data["verifyContactPoint"]["viewer"]["email"], "new@example.org");
 }
@@ -146,8 +132,8 @@ async fn a_malformed_challenge_is_bad_user_input() {
     let confirm = "mutation ($input: ConfirmIdentityInput!) { confirmIdentity(input: $input) { confirmedUntil } }";
     let proof = json!({"contactPoint": contact_point(EMAIL), "code": "123456", "challenge": "no"});
     assert_eq!(ada.call(confirm, json!({"input": {"code": proof}})).await.violations(), ["code.challenge"]);
-    // One that was never issued is like a wrong code.
-    assert_wrong(&login(&node, ("123456", &"A".repeat(24))).await);
+    // A challenge that the server has not issued gets the same error as a wrong code.
+    assert_wrong_code(&login(&node, ("123456", &"A".repeat(24))).await);
 }
 
 /// A thief may have requested codes before the owner resets the password.
@@ -161,10 +147,10 @@ async fn a_reset_deletes_all_codes_of_the_account() {
     let newest = node.code(EMAIL, "RESET_PASSWORD").await;
     let verify = ada.code(&node, "eve@example.org", "VERIFY").await;
     node.reset_password(EMAIL, &newest, NEW_PASSWORD).await.data();
-    assert_wrong(&login(&node, (&login_code, &login_challenge)).await);
-    assert_wrong(&node.reset_password(EMAIL, &reset, PASSWORD).await);
+    assert_wrong_code(&login(&node, (&login_code, &login_challenge)).await);
+    assert_wrong_code(&node.reset_password(EMAIL, &reset, PASSWORD).await);
     let again = User::login(&node, &ada.username, NEW_PASSWORD).await;
-    assert_wrong(&again.try_verify("eve@example.org", &verify).await);
+    assert_wrong_code(&again.try_verify("eve@example.org", &verify).await);
     let viewer: Value = again.query("{ viewer { email } }", json!({})).await;
     assert_eq!(viewer["viewer"]["email"], EMAIL);
 }

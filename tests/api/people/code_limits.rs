@@ -2,23 +2,14 @@
 
 use serde_json::json;
 
-use crate::support::{Answer, Node, NodeBuilder, TestDatabase, http};
+use crate::support::{Answer, Node, TestDatabase, http, receiving, wrong_code};
 
 const EMAIL: &str = "ada@example.org";
 const PHONE: &str = "+4915112345678";
 
-fn receiving() -> NodeBuilder {
-    Node::build().receive_notices()
-}
-
 async fn login(node: &Node, identifier: &str, password: &str) -> Answer {
     let query = "mutation ($input: LoginInput!) { login(input: $input) { viewer { user { id } } } }";
     node.call(None, query, json!({"input": {"identifier": identifier, "password": password}})).await
-}
-
-/// Returns another code than this one.
-fn wrong(code: &str) -> String {
-    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
 }
 
 #[tokio::test]
@@ -193,7 +184,7 @@ async fn wrong_codes_cause_waits_that_reveal_no_account() {
         for _ in 0..3 {
             let code = node.code(to, "LOGIN").await;
             for _ in 0..2 {
-                assert_eq!(node.login_with_code(to, &wrong(&code)).await.violations(), ["code"]);
+                assert_eq!(node.login_with_code(to, &wrong_code(&code)).await.violations(), ["code"]);
             }
             node.login_with_code(to, &code).await.data();
         }
@@ -225,7 +216,7 @@ async fn a_right_code_ends_the_waits_only_with_its_change() {
     ada.verify(&node, EMAIL).await;
     let code = node.code(EMAIL, "RESET_PASSWORD").await;
     let mut refusals = Vec::new();
-    for tried in [wrong(&code), code.clone(), wrong(&code), code] {
+    for tried in [wrong_code(&code), code.clone(), wrong_code(&code), code] {
         refusals.push(node.reset_password(EMAIL, &tried, "password1234").await.violations().join(" "));
     }
     assert_eq!(refusals, ["code", "newPassword", "code", "newPassword"]);

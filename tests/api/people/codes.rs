@@ -10,27 +10,12 @@ use parlance::domain::people::registration_invites::{self, NewRegistrationInvite
 use parlance::random::Random;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, NodeBuilder, PASSWORD, TestDatabase, User, eventually};
+use crate::support::{
+    Answer, Node, PASSWORD, TestDatabase, User, assert_wrong_code, eventually, receiving, wrong_code,
+};
 
 const EMAIL: &str = "ada@example.org";
 const PHONE: &str = "+4915112345678";
-
-fn receiving() -> NodeBuilder {
-    Node::build().receive_notices()
-}
-
-/// Returns another code than this one.
-fn wrong(code: &str) -> String {
-    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
-}
-
-/// Asserts that the answer is the one for every code that does not work.
-#[track_caller]
-fn assert_wrong(answer: &Answer) {
-    assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["code"]), "{:#}", answer.body);
-    let message = answer.body["errors"][0]["message"].as_str().unwrap();
-    assert!(message.contains("`requestCode`"), "{message}");
-}
 
 async fn register_with(node: &Node, username: &str, contact_points: Value) -> User {
     let query = "mutation ($input: RegisterInput!) { register(input: $input) {
@@ -93,16 +78,16 @@ async fn a_code_works_once_and_only_for_its_purpose_and_target() {
     let node = receiving().start_alone().await;
     let ada = node.user_by_code(EMAIL).await;
     let code = node.code(EMAIL, "LOGIN").await;
-    assert_wrong(&node.login_with_code("bob@example.org", &code).await);
-    assert_wrong(&node.reset_password(EMAIL, &code, "another long battery staple").await);
-    assert_wrong(&ada.try_verify(EMAIL, &code).await);
+    assert_wrong_code(&node.login_with_code("bob@example.org", &code).await);
+    assert_wrong_code(&node.reset_password(EMAIL, &code, "another long battery staple").await);
+    assert_wrong_code(&ada.try_verify(EMAIL, &code).await);
     node.login_with_code(EMAIL, &code).await.data();
-    assert_wrong(&node.login_with_code(EMAIL, &code).await);
+    assert_wrong_code(&node.login_with_code(EMAIL, &code).await);
     // Without a challenge only the newest code works.
     let former = node.code(EMAIL, "LOGIN").await;
     let new = node.code(EMAIL, "LOGIN").await;
     if former != new {
-        assert_wrong(&node.login_with_code(EMAIL, &former).await);
+        assert_wrong_code(&node.login_with_code(EMAIL, &former).await);
     }
     node.login_with_code(EMAIL, &new).await.data();
 }
@@ -118,7 +103,7 @@ async fn a_code_expires_after_ten_minutes() {
     let left = expires_at - Clock::system().now();
     assert!(left > TimeDelta::minutes(9) && left <= TimeDelta::minutes(10), "{left}");
     let late = Node::build().clock(Clock::off_by(TimeDelta::minutes(10))).start_on(&database).await;
-    assert_wrong(&late.login_with_code(EMAIL, &code).await);
+    assert_wrong_code(&late.login_with_code(EMAIL, &code).await);
     node.login_with_code(EMAIL, &code).await.data();
 }
 
@@ -128,13 +113,13 @@ async fn a_code_allows_five_tries() {
     for (mistakes, works) in [(4, true), (5, false)] {
         let code = node.code(EMAIL, "LOGIN").await;
         for _ in 0..mistakes {
-            assert_wrong(&node.login_with_code(EMAIL, &wrong(&code)).await);
+            assert_wrong_code(&node.login_with_code(EMAIL, &wrong_code(&code)).await);
         }
         let last = node.login_with_code(EMAIL, &code).await;
         if works {
             last.data();
         } else {
-            assert_wrong(&last);
+            assert_wrong_code(&last);
         }
     }
 }
@@ -155,12 +140,12 @@ async fn concurrent_tries_count_one_by_one() {
     let database = TestDatabase::new().await;
     let node = receiving().start_on(&database).await;
     let code = node.code(EMAIL, "LOGIN").await;
-    let wrong = wrong(&code);
+    let wrong = wrong_code(&code);
     for answer in join_all((0..20).map(|_| node.login_with_code(EMAIL, &wrong))).await {
-        assert_wrong(&answer);
+        assert_wrong_code(&answer);
     }
     assert_eq!(number(&database, "SELECT open_tries FROM verification_codes").await, 5);
-    assert_wrong(&node.login_with_code(EMAIL, &code).await);
+    assert_wrong_code(&node.login_with_code(EMAIL, &code).await);
 }
 
 #[tokio::test]
@@ -171,7 +156,7 @@ async fn of_concurrent_uses_of_a_code_one_succeeds() {
     let answers = join_all((0..4).map(|place| nodes[place % 2].login_with_code(EMAIL, &code))).await;
     let (signed_in, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.body.get("errors").is_none());
     assert_eq!(signed_in.len(), 1);
-    refused.into_iter().for_each(assert_wrong);
+    refused.into_iter().for_each(assert_wrong_code);
     assert_eq!(number(&database, "SELECT count(*) FROM users").await, 1);
     assert_eq!(number(&database, "SELECT count(*) FROM sessions").await, 1);
 }
@@ -305,7 +290,7 @@ async fn malformed_codes_and_contact_points_are_bad_user_input() {
         assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["code"]), "{code:.20}");
     }
     let digits = node.login_with_code(EMAIL, "١٢٣٤٥٦").await;
-    assert_wrong(&digits);
+    assert_wrong_code(&digits);
     for (to, path) in [
         ("no@address", "contactPoint.email"),
         ("ada@[127.0.0.1]", "contactPoint.email"),

@@ -5,14 +5,10 @@ use diesel_async::SimpleAsyncConnection as _;
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, NodeBuilder, PASSWORD, TestDatabase, User, contact_point};
+use crate::support::{Answer, PASSWORD, TestDatabase, User, contact_point, receiving};
 
 const EMAIL: &str = "ada@example.org";
 const PHONE: &str = "+4915112345678";
-
-fn receiving() -> NodeBuilder {
-    Node::build().receive_notices()
-}
 
 async fn let_confirmations_expire(database: &TestDatabase) {
     let expire = "UPDATE sessions SET confirmed_at = now() - interval '11 minutes'";

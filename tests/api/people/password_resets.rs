@@ -2,15 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::{Answer, Node, NodeBuilder, PASSWORD, User};
+use crate::support::{Answer, Node, PASSWORD, User, receiving};
 
 const EMAIL: &str = "ada@example.org";
 const PHONE: &str = "+4915112345678";
 const NEW_PASSWORD: &str = "another long battery staple";
-
-fn receiving() -> NodeBuilder {
-    Node::build().receive_notices()
-}
 
 async fn login(node: &Node, identifier: &str, password: &str) -> Answer {
     let query = "mutation ($input: LoginInput!) { login(input: $input) { viewer { user { id } } } }";

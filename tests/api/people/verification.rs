@@ -4,17 +4,13 @@ use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, NodeBuilder, PASSWORD, TestDatabase, User};
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User, receiving};
 
 const EMAIL: &str = "ada@example.org";
 const NEW_EMAIL: &str = "lovelace@example.net";
 const PHONE: &str = "+4915112345678";
 const NEW_PHONE: &str = "+4915187654321";
 const OWN: &str = "email emailVerified phone phoneVerified";
-
-fn receiving() -> NodeBuilder {
-    Node::build().receive_notices()
-}
 
 async fn update(user: &User, input: Value) -> Answer {
     let query =

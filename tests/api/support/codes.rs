@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Answer, User};
-use super::node::Node;
+use super::node::{Node, NodeBuilder};
 
 const REQUEST: &str = "mutation ($input: RequestCodeInput!) {
     requestCode(input: $input) { challenge expiresAt }
@@ -23,6 +23,24 @@ const CONFIRM: &str = "mutation ($input: ConfirmIdentityInput!) { confirmIdentit
 /// Returns the input object of an e-mail address or a phone number.
 pub fn contact_point(to: &str) -> Value {
     if to.contains('@') { json!({"email": to}) } else { json!({"phone": to}) }
+}
+
+/// Returns a builder of a node whose notices the test receives.
+pub fn receiving() -> NodeBuilder {
+    Node::build().receive_notices()
+}
+
+/// Returns another code than this one.
+pub fn wrong_code(code: &str) -> String {
+    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
+}
+
+/// Asserts that the answer is the one for every code that does not work.
+#[track_caller]
+pub fn assert_wrong_code(answer: &Answer) {
+    assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["code"]), "{:#}", answer.body);
+    let message = answer.body["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("`requestCode`"), "{message}");
 }
 
 fn challenge(data: &Value) -> String {

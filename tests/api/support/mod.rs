@@ -19,7 +19,7 @@ mod waiting;
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
 pub use calls::{CallEvents, call_sessions};
 pub use client::{Answer, Api, User};
-pub use codes::contact_point;
+pub use codes::{assert_wrong_code, contact_point, receiving, wrong_code};
 pub use database::{TestDatabase, unique};
 pub use files::{get, picture, put};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
