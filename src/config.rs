@@ -4,6 +4,7 @@ mod calls;
 mod connections;
 mod docs;
 mod files;
+mod issuers;
 mod limits;
 mod media;
 mod notices;
@@ -16,6 +17,7 @@ mod rendering;
 mod s3;
 mod url_parameters;
 mod web;
+mod webauthn;
 mod webrtc;
 
 use std::net::SocketAddr;
@@ -28,9 +30,12 @@ pub use calls::CallSettings;
 pub use connections::{ConnectionSettings, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT};
 pub use docs::{env_example, settings_table, start_error};
 pub use files::{ATTACHMENT_GRACE, Files};
+pub use issuers::{
+    ISSUER_EXCHANGES, ISSUER_TIMEOUT, IssuerSettings, MAX_IDENTITIES, MAX_ISSUER_ANSWER, MAX_ISSUER_TOKEN,
+};
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
-pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries};
+pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries, is_private};
 pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates};
@@ -39,6 +44,9 @@ pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;
 pub use s3::S3Settings;
 pub use web::Web;
+pub use webauthn::{
+    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, MAX_PASSKEYS, PASSKEY_CHALLENGE_LIFETIME, WebauthnSettings,
+};
 pub use webrtc::{LiveKit, Webrtc};
 
 /// Maximum number of large requests and costly operations that wait for a thread. A further request or operation gets
@@ -64,6 +72,10 @@ pub struct Config {
     pub auth: Auth,
     #[command(flatten)]
     pub registration: Registration,
+    #[command(flatten)]
+    pub webauthn: WebauthnSettings,
+    #[command(flatten)]
+    pub issuers: IssuerSettings,
     #[command(flatten)]
     pub notices: NoticeSettings,
     #[command(flatten)]
@@ -320,6 +332,9 @@ pub struct Housekeeping {
     /// Days for which an expired session is stored, for the investigation of a break-in
     #[arg(long, env, default_value = "30", value_name = "DAYS", value_parser = within::<i32>(0..=3650))]
     pub session_retention: i32,
+    /// Days after which the account of a guest is deleted if its sessions have ended and it is in no conversation
+    #[arg(long, env, default_value = "30", value_name = "DAYS", value_parser = within::<i32>(1..=3650))]
+    pub guest_retention: i32,
     /// Seconds between two deletions of old rows. Each run also creates missing partitions of the event log
     #[arg(long, hide = true, default_value = "3600", value_parser = seconds(1..=86_400))]
     pub housekeeping_interval: Duration,

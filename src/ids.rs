@@ -110,6 +110,11 @@ id!(
     "vwr"
 );
 id!(SessionId, "ses");
+id!(
+    /// Id of an identity at an issuer that is linked to an account. Only the owner of the account reads it.
+    IdentityId,
+    "idn"
+);
 id!(ConversationId, "cnv");
 id!(ParticipantId, "prt");
 id!(
@@ -124,6 +129,7 @@ id!(ContactRequestId, "crq");
 id!(ScheduledMessageId, "sch");
 id!(AttachmentId, "att");
 id!(CallId, "cal");
+id!(PasskeyId, "pky");
 id!(
     /// Id of a call participant: a device that is or was in a call. The API never shows this id; clients identify the
     /// device by its session.

@@ -18,6 +18,7 @@ pub mod fair;
 pub mod graphql;
 pub mod http;
 pub mod ids;
+pub mod issuers;
 pub mod limiter;
 pub mod live;
 pub mod log;

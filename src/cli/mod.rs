@@ -1,5 +1,6 @@
 //! The commands of the program.
 
+mod account;
 mod check_documents;
 mod database;
 mod export;
@@ -44,6 +45,8 @@ enum Command {
     Seed(seed::Seed),
     /// Create, list and revoke the codes that users need to register with REGISTRATION=invite
     Invite(invite::Invite),
+    /// Help users who cannot sign in any more
+    Account(account::Account),
     /// Print the GraphQL schema
     Schema,
     /// Check GraphQL documents and variables as the server does; reads one JSON request from each line of the standard input
@@ -79,6 +82,7 @@ impl Cli {
             Command::Reindex(reindex) => runtime()?.block_on(reindex.run()),
             Command::Export(export) => runtime()?.block_on(export.run()),
             Command::Invite(invite) => runtime()?.block_on(invite.run()),
+            Command::Account(account) => runtime()?.block_on(account.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.check(),
             Command::Serve(config) => serve::run(*config),

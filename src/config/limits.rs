@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES,
-    MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE,
-    PASSWORD_MAX_DELAY,
+    CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, ISSUER_EXCHANGES, ISSUER_TIMEOUT,
+    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, MAX_IDENTITIES, MAX_ISSUER_ANSWER, MAX_ISSUER_TOKEN, MAX_PASSKEYS,
+    MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE,
+    OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -40,7 +41,7 @@ const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
 /// The sections of the table: each has a heading and limits.
-const GROUPS: [(&str, &[Limit]); 10] = [
+const GROUPS: [(&str, &[Limit]); 11] = [
     (
         "How often",
         &[
@@ -82,6 +83,13 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             )
             .fixed(CODES_PER_SLOT.unsigned_abs()),
             limit("CODE_LIFETIME", "seconds", "codes from guessing", BAD_INPUT).fixed(CODE_LIFETIME.as_secs()),
+            limit("LOGIN_CHALLENGE_TRIES", "second factors for a sign-in", "accounts from guessing", BAD_INPUT)
+                .fixed(LOGIN_CHALLENGE_TRIES as u64),
+            limit("LOGIN_CHALLENGE_LIFETIME", "seconds", "accounts from guessing", BAD_INPUT)
+                .fixed(LOGIN_CHALLENGE_LIFETIME.as_secs()),
+            limit("RATE_PASSKEY_CHALLENGES", "challenges for passkeys from an address", "Postgres", RATE_LIMITED),
+            limit("PASSKEY_CHALLENGE_LIFETIME", "seconds", "Postgres", BAD_INPUT)
+                .fixed(PASSKEY_CHALLENGE_LIFETIME.as_secs()),
             limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_EDITS", "changes by a user", "the log", RATE_LIMITED),
@@ -108,14 +116,14 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             limit("RATE_CHANGES", "changes by a user", "the log", RATE_LIMITED),
             limit(
                 "PASSWORD_TRIES_PER_ACCOUNT",
-                "wrong passwords or codes",
-                "passwords and codes from guessing",
+                "wrong passwords, codes or second factors",
+                "accounts from guessing",
                 RATE_LIMITED,
             ),
             limit(
                 "PASSWORD_TRIES_PER_ADDRESS",
-                "wrong passwords or codes",
-                "passwords and codes from guessing",
+                "wrong passwords, codes or second factors",
+                "accounts from guessing",
                 RATE_LIMITED,
             ),
             limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED)
@@ -131,6 +139,19 @@ const GROUPS: [(&str, &[Limit]); 10] = [
             limit("PASSWORD_THREADS", "threads", "processors and memory", "the request waits"),
             limit("PASSWORD_QUEUE", "requests that wait", "memory", UNAVAILABLE),
             limit("PASSWORD_QUEUE_SHARE", "requests of an address that wait", "other addresses", RATE_LIMITED),
+        ],
+    ),
+    (
+        "Issuers",
+        &[
+            limit("MAX_ISSUER_TOKEN", "bytes of a token", "processors", BAD_INPUT).fixed(MAX_ISSUER_TOKEN as u64),
+            limit("MAX_ISSUER_ANSWER", "bytes of an answer of an issuer", "memory", UNAVAILABLE)
+                .fixed(MAX_ISSUER_ANSWER as u64),
+            limit("ISSUER_TIMEOUT", "seconds", "requests that wait for an issuer", UNAVAILABLE)
+                .fixed(ISSUER_TIMEOUT.as_secs()),
+            limit("ISSUER_EXCHANGES", "logins that wait for an issuer", "memory and the issuer", UNAVAILABLE)
+                .fixed(ISSUER_EXCHANGES as u64),
+            limit("MAX_IDENTITIES", "identities of an account", "Postgres", "CONFLICT").fixed(MAX_IDENTITIES as u64),
         ],
     ),
     (
@@ -195,6 +216,7 @@ const GROUPS: [(&str, &[Limit]); 10] = [
     (
         "Content",
         &[
+            limit("MAX_PASSKEYS", "passkeys of a user", "readers and Postgres", BAD_INPUT).fixed(MAX_PASSKEYS as u64),
             limit("MAX_MESSAGE_LENGTH", "Unicode scalar values", "readers", BAD_INPUT),
             limit(
                 "MAX_GROUP_SIZE",
@@ -324,7 +346,7 @@ mod tests {
     use super::*;
 
     /// Arguments with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 34] = [
+    const NO_LIMITS: [&str; 36] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
@@ -352,6 +374,8 @@ mod tests {
         "TURN_TTL",
         "EVENT_RETENTION",
         "SESSION_RETENTION",
+        "GUEST_RETENTION",
+        "ISSUER_REFETCH_INTERVAL",
         "HOUSEKEEPING_INTERVAL",
         "ATTACHMENT_SWEEP_INTERVAL",
         "CLAMD_TIMEOUT",

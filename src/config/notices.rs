@@ -167,7 +167,7 @@ fn hook_url(text: &str) -> Result<Url, String> {
 
 /// Whether the host is this machine or in a private network: a private address, a name without a dot as in Docker, or a
 /// name below `.local`, `.internal` or `.localhost`.
-fn is_private(host: &str) -> bool {
+pub fn is_private(host: &str) -> bool {
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private() || address.is_link_local(),
         Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),

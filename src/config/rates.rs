@@ -54,6 +54,9 @@ pub struct Rates {
     /// SMS with codes that all nodes together send. After that, only verified numbers still get codes, to sign in, to reset the password or to confirm. These have a second allowance of the same size
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_sms: Allowance,
+    /// Challenges for passkeys that are requested from one address. Each sign-in with a passkey needs one
+    #[arg(long, env, default_value = "600/1h", value_name = "COUNT/TIME")]
+    pub rate_passkey_challenges: Allowance,
     /// Messages that one user sends or schedules
     #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
     pub rate_messages: Allowance,
@@ -96,10 +99,10 @@ pub struct Rates {
     /// Changes that one user makes to the profile, privacy settings, groups and own memberships
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_changes: Allowance,
-    /// Number of wrong passwords or codes for one username, address or number after which each further attempt must wait. The wait doubles each time. All names of an account together have three times this number
+    /// Number of wrong passwords, codes or second factors for one username, address or number after which each further attempt must wait. The wait doubles each time. All names of an account together have three times this number
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
-    /// Number of wrong passwords or codes from one address after which each further attempt must wait. The wait doubles with each wrong one
+    /// Number of wrong passwords, codes or second factors from one address after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
     /// Seconds of the first wait after wrong passwords or codes
@@ -154,7 +157,7 @@ impl fmt::Display for Allowance {
     }
 }
 
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "on" | "true" => Ok(true),
         "off" | "false" => Ok(false),

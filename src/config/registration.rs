@@ -1,12 +1,17 @@
-//! The setting of registration.
+//! The settings of registration and of guests.
+
+use super::rates::switch;
 
 /// Settings of the registration of new accounts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Accounts")]
 pub struct Registration {
-    /// Registration of new accounts: open to all, by a code of `parlance invite create`, or closed
-    #[arg(long, env, default_value = "open", value_name = "open|invite|closed")]
+    /// Registration of new accounts: open to all, by a code of `parlance invite create`, closed, or external for accounts that only the issuers of ISSUERS_FILE make
+    #[arg(long, env, default_value = "open", value_name = "open|invite|closed|external")]
     pub registration: RegistrationMode,
+    /// Whether createGuest makes accounts without a password. Needs REGISTRATION=open
+    #[arg(long, env, default_value = "off", value_name = "on|off", action = clap::ArgAction::Set, value_parser = switch)]
+    pub guests: bool,
 }
 
 /// Which clients can register an account.
@@ -18,4 +23,18 @@ pub enum RegistrationMode {
     Invite,
     /// No client can register.
     Closed,
+    /// No client can register. The first sign-in with a token of an issuer makes an account.
+    External,
+}
+
+impl RegistrationMode {
+    /// Whether a client can register by a code of the server, with an invite if the mode needs it.
+    pub const fn allows_codes(self) -> bool {
+        matches!(self, Self::Open | Self::Invite)
+    }
+
+    /// Whether the first sign-in with a token of an issuer makes an account.
+    pub const fn allows_issuers(self) -> bool {
+        matches!(self, Self::Open | Self::External)
+    }
 }

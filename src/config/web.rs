@@ -51,7 +51,7 @@ impl Web {
 }
 
 /// Whether the pages of an origin (RFC 6454, section 6.2) come from this machine.
-fn is_loopback(origin: &str) -> bool {
+pub(super) fn is_loopback(origin: &str) -> bool {
     let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
         return false;
     };
@@ -66,7 +66,8 @@ fn is_loopback(origin: &str) -> bool {
         || v6.is_some_and(|host| host.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback()))
 }
 
-fn origin(text: &str) -> Result<String, String> {
+/// Checks an origin, or one of the words that stand for several. Returns it in lower case.
+pub(super) fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     let (scheme, authority) = text.split_once("://").unwrap_or_default();
     // The pages inside a phone app have other schemes, such as capacitor://localhost.

@@ -7,7 +7,6 @@ use super::people::accounts::{WRONG_CREDENTIALS, account_changed, check_connecte
 use super::people::code_checks::{EnteredCode, RightCode, verified_targets};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
-use crate::ids::UserId;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::participants;
 use crate::store::messaging::scheduled_messages;
@@ -21,26 +20,46 @@ enum Proof<'a> {
     Password(&'a User),
     /// The code was sent to one of these verified addresses and numbers of the user.
     Code(&'a RightCode, &'a [String]),
+    /// A token of an identity that is linked to the account was verified.
+    Token,
+    /// The user is a guest, who can prove nothing.
+    Guest,
 }
 
 impl App {
     /// Deletes the viewer's account and all personal data, removes the user from all conversations, and revokes all
-    /// sessions. The user's messages stay, without a sender. Needs either the password, or a CONFIRM code that was sent
-    /// to a verified e-mail address or phone number of the viewer.
+    /// sessions. The user's messages stay, without a sender. Needs the password, a CONFIRM code that was sent to a
+    /// verified e-mail address or phone number of the viewer, or a token of an identity of the viewer. A guest needs
+    /// none. If the account has a second factor, the session must be confirmed as well.
     pub async fn delete_account(
         &self,
         viewer: Viewer,
         password: Option<String>,
         code: Option<EnteredCode>,
+        token: Option<String>,
         client: &Client,
     ) -> Result<()> {
         check_connected(client)?;
-        match (password, code) {
-            (Some(_), Some(_)) => Err(Error::invalid("code", "Send the password or a code, not both.")),
-            (None, None) => Err(Error::invalid("password", "Send the current password, or a CONFIRM code in `code`.")),
-            (Some(password), None) => self.delete_by_password(viewer, password, client).await,
-            (None, Some(code)) => self.delete_by_code(viewer, &code, client).await,
+        match (password, code, token) {
+            (None, None, None) => self.delete_guest(viewer).await,
+            (Some(password), None, None) => self.delete_by_password(viewer, password, client).await,
+            (None, Some(code), None) => self.delete_by_code(viewer, &code, client).await,
+            (None, None, Some(token)) => self.delete_by_token(viewer, &token, client).await,
+            _ => Err(Error::invalid("code", "Send only one of the password, a code and a token.")),
         }
+    }
+
+    async fn delete_guest(&self, viewer: Viewer) -> Result<()> {
+        let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !user.is_guest {
+            return Err(not_proved());
+        }
+        self.log().transaction(async |tx| self.delete_user(tx, viewer, Proof::Guest).await).await
+    }
+
+    async fn delete_by_token(&self, viewer: Viewer, token: &str, client: &Client) -> Result<()> {
+        self.people().check_token_of_viewer(viewer, token, client).await?;
+        self.log().transaction(async |tx| self.delete_user(tx, viewer, Proof::Token).await).await
     }
 
     async fn delete_by_password(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
@@ -48,21 +67,22 @@ impl App {
         let right = self.people().check_password(Account::Own(&user), password, client).await?;
         let right = right.ok_or_else(|| wrong_password("password"))?;
         let log = self.log();
-        let deleted = log.transaction(async |tx| self.delete_user(tx, user.id, Proof::Password(&user)).await).await;
+        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer, Proof::Password(&user)).await).await;
         self.people().settle(&right.counted, deleted).await
     }
 
     async fn delete_by_code(&self, viewer: Viewer, code: &EnteredCode, client: &Client) -> Result<()> {
         let (right, targets) = self.people().check_any_confirmation(viewer, code, client).await?;
         let log = self.log();
-        let deleted =
-            log.transaction(async |tx| self.delete_user(tx, viewer.user, Proof::Code(&right, &targets)).await).await;
+        let proof = Proof::Code(&right, &targets);
+        let deleted = log.transaction(async |tx| self.delete_user(tx, viewer, proof).await).await;
         self.people().settle_code(&right, deleted).await
     }
 
     /// Deletes the user. Locks the conversations before the user, in the same order as all other transactions. After
     /// the user is locked, no other transaction can add the user to a conversation or sign the user in.
-    async fn delete_user(&self, tx: &mut Transaction<'_>, user: UserId, proof: Proof<'_>) -> Result<()> {
+    async fn delete_user(&self, tx: &mut Transaction<'_>, viewer: Viewer, proof: Proof<'_>) -> Result<()> {
+        let user = viewer.user;
         tx.record(Change::UserUpdated { user });
         // Scheduled messages come first, because the scheduler also locks them before conversations.
         scheduled_messages::delete_of(tx.conn(), user).await?;
@@ -72,15 +92,21 @@ impl App {
             Proof::Password(known) if locked.password_hash != known.password_hash => {
                 return Err(wrong_password("password"));
             }
-            Proof::Password(_) => {}
+            Proof::Guest if !locked.is_guest => return Err(not_proved()),
+            Proof::Password(_) | Proof::Token | Proof::Guest => {}
             // The account may have another address or number since the code was sent.
             Proof::Code(code, targets) if verified_targets(&locked) != targets => return Err(code.wrong()),
             Proof::Code(code, _) => code.use_up(tx).await?,
         }
+        self.people().check_second_factor(tx, viewer).await?;
         if !participants::all_of_user(tx.conn(), user).await?.is_empty() {
             return Err(account_changed());
         }
         self.sessions().revoke_sessions(tx, user, Revoke::All).await?;
         Ok(users::delete(tx.conn(), user).await?)
     }
+}
+
+fn not_proved() -> Error {
+    Error::invalid("password", "Send the current password, a CONFIRM code in `code`, or a token in `token`.")
 }

@@ -38,16 +38,23 @@ use super::messaging::search::Searches;
 use super::messaging::search_indexer::SearchIndexer;
 use super::messaging::writer::{Committer, Writers};
 use super::people::accounts::Accounts;
+use super::people::browser_logins::BrowserLogins;
 use super::people::code_logins::CodeLogins;
 use super::people::codes::Codes;
 use super::people::confirmations::Confirmations;
 use super::people::contact_points::ContactPoints;
 use super::people::contacts::Contacts;
 use super::people::core::PeopleCore;
+use super::people::factor_logins::FactorLogins;
+use super::people::guests::Guests;
+use super::people::identities::Identities;
+use super::people::issuer_logins::IssuerLogins;
 use super::people::last_seen;
+use super::people::passkeys::Passkeys;
 use super::people::passwords::Passwords;
 use super::people::presence::{self, Presences};
 use super::people::privacy::Privacy;
+use super::people::second_factors::SecondFactors;
 use super::people::sessions::Sessions;
 use super::people::tokens::{KeyError, Tokens};
 use super::people::users::Users;
@@ -56,6 +63,7 @@ use super::tasks::Tasks;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Limits, RegistrationMode};
+use crate::issuers::{self, Issuers};
 use crate::limiter::{Key, Limiter, Rate};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, LiveSessions, Log, Observers, RowCache};
@@ -91,6 +99,10 @@ pub enum OpenError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Notices(#[from] notices::OpenError),
+    #[error(transparent)]
+    Issuers(#[from] issuers::FileError),
+    #[error("GUESTS=on needs REGISTRATION=open: a guest becomes a regular account without an invite or an issuer")]
+    Guests,
 }
 
 /// The channels between a node and the other nodes: through Redis, or in memory for a single node.
@@ -114,6 +126,10 @@ impl App {
         let Cluster { broker, exchange, limiter } = cluster;
         let metrics = Metrics::default();
         let notices = Notifier::open(&config.notices, config.logs_codes(), clock, &random, &metrics.notices(), &stop)?;
+        let issuers = Issuers::open(config.issuers.issuers_file.as_deref(), config.issuers.issuer_refetch_interval)?;
+        if config.registration.guests && config.registration.registration != RegistrationMode::Open {
+            return Err(OpenError::Guests);
+        }
         let database = Database::connect(database_url, &config.postgres).await?;
         let observers = Observers::default();
         let (observing, settings) = (observers.clone(), config.log.clone());
@@ -155,6 +171,11 @@ impl App {
             passwords,
             tokens,
             registration: config.registration.registration,
+            guests: config.registration.guests,
+            issuers,
+            issuer_settings: config.issuers.clone(),
+            webauthn: config.webauthn.clone(),
+            app_name: config.notices.app_name.clone(),
             notices,
             sms_countries: config.notices.sms_countries.clone(),
         });
@@ -205,8 +226,36 @@ impl App {
         CodeLogins { core: &self.inner.people }
     }
 
+    pub fn issuer_logins(&self) -> IssuerLogins<'_> {
+        IssuerLogins { core: &self.inner.people }
+    }
+
+    pub fn browser_logins(&self) -> BrowserLogins<'_> {
+        BrowserLogins { core: &self.inner.people }
+    }
+
+    pub fn identities(&self) -> Identities<'_> {
+        Identities { core: &self.inner.people }
+    }
+
+    pub fn guests(&self) -> Guests<'_> {
+        Guests { core: &self.inner.people }
+    }
+
     pub fn confirmations(&self) -> Confirmations<'_> {
         Confirmations { core: &self.inner.people }
+    }
+
+    pub fn second_factors(&self) -> SecondFactors<'_> {
+        SecondFactors { core: &self.inner.people }
+    }
+
+    pub fn factor_logins(&self) -> FactorLogins<'_> {
+        FactorLogins { core: &self.inner.people }
+    }
+
+    pub fn passkeys(&self) -> Passkeys<'_> {
+        Passkeys { core: &self.inner.people }
     }
 
     pub fn contact_points(&self) -> ContactPoints<'_> {

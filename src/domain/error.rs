@@ -1,5 +1,6 @@
 //! The errors of the domain. `graphql::error` turns each variant into an error of the API with a code.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error as Internal;
@@ -18,6 +19,8 @@ pub enum Error {
     /// The change needs a session whose user has confirmed their identity in the last minutes. Clients get the reason
     /// in `extensions.reason`.
     ConfirmationRequired,
+    /// The first factor of a sign-in is right, and the account needs a second one.
+    FactorRequired(FactorChallenge),
     /// The object does not exist, or the viewer has no permission to know that it exists.
     NotFound(&'static str),
     /// The value is already taken, or another request has changed the object in the meantime.
@@ -30,6 +33,32 @@ pub enum Error {
     /// The server cannot finish the request now, for example because of its load. A later retry may succeed.
     Overloaded(&'static str),
     Internal(Internal),
+}
+
+/// The challenge of a sign-in that needs a second factor.
+#[derive(Clone)]
+pub struct FactorChallenge {
+    /// Token that the client sends together with the second factor.
+    pub token: String,
+    /// The factors of the account.
+    pub factors: Vec<FactorKind>,
+}
+
+/// A way to prove an identity with a second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactorKind {
+    /// A code of the authenticator app.
+    Totp,
+    RecoveryCode,
+    /// A sign-in with a passkey, instead of the challenge.
+    Passkey,
+}
+
+/// Leaves out the token, so that no log gets it.
+impl fmt::Debug for FactorChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FactorChallenge").field("factors", &self.factors).finish_non_exhaustive()
+    }
 }
 
 /// Reason why an action is not possible in the current state of a call or its users. `graphql::error` documents the

@@ -1,6 +1,6 @@
 //! Housekeeping: creates the partitions of the log for the next days, drops old events, and deletes expired tokens,
-//! sessions and verification codes, and the call participants of deleted accounts. All nodes do this periodically, but
-//! only one node at a time.
+//! sessions, codes and challenges, abandoned guests, and the call participants of deleted accounts. All nodes do this
+//! periodically, but only one node at a time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::config::Housekeeping as Settings;
 use crate::error::Result;
 use crate::log::Log;
 use crate::store::calls::call_participants;
-use crate::store::people::{sessions, verification_codes};
+use crate::store::people::{guests, login_challenges, passkey_challenges, sessions, sign_in_codes, verification_codes};
 use crate::store::{Connection, Database, locks};
 
 /// Time after which failed work is retried, unless HOUSEKEEPING_INTERVAL is shorter.
@@ -62,9 +62,14 @@ async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool>
     let tokens = sessions::delete_expired_tokens(conn, SWEEP_BATCH).await?;
     let sessions = sessions::delete_expired(conn, settings.session_retention, SWEEP_BATCH).await?;
     let codes = verification_codes::delete_expired(conn, SWEEP_BATCH).await?;
+    let challenges = login_challenges::delete_expired(conn, SWEEP_BATCH).await?;
+    let passkeys = passkey_challenges::delete_expired(conn, SWEEP_BATCH).await?;
+    let sign_ins = sign_in_codes::delete_expired(conn, SWEEP_BATCH).await?;
+    let guests = guests::delete_abandoned(conn, settings.guest_retention, SWEEP_BATCH).await?;
     let calls = call_participants::delete_orphans(conn, settings.event_retention, SWEEP_BATCH).await?;
-    if tokens + sessions + codes + calls > 0 {
-        info!(tokens, sessions, codes, calls, "deleted expired rows");
+    let deleted = [tokens, sessions, codes, challenges, passkeys, sign_ins, guests, calls];
+    if deleted.iter().sum::<usize>() > 0 {
+        info!(tokens, sessions, codes, challenges, passkeys, sign_ins, guests, calls, "deleted expired rows");
     }
-    Ok([tokens, sessions, codes, calls].contains(&SWEEP_BATCH))
+    Ok(deleted.contains(&SWEEP_BATCH))
 }

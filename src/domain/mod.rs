@@ -24,6 +24,6 @@ mod validate;
 mod viewer;
 
 pub use app::{App, Cluster, OpenError};
-pub use error::{CallConflict, Error, Result, Violation};
+pub use error::{CallConflict, Error, FactorChallenge, FactorKind, Result, Violation};
 pub use people::tokens::Tokens;
 pub use viewer::{Reader, Viewer};

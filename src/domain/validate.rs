@@ -190,6 +190,10 @@ impl Check {
         self.line("deviceName", "A device name", text, DEVICE_NAME)
     }
 
+    pub(super) fn passkey_name(&mut self, text: &str) -> String {
+        self.line("name", "The name of a passkey", text, DEVICE_NAME)
+    }
+
     pub(super) fn title(&mut self, text: &str) -> String {
         self.line("title", "A title", text, TITLE)
     }

@@ -69,14 +69,19 @@ pub struct Query(
     server_info::ServerInfoQuery,
 );
 
-/// The operations that change data. All mutations except `register`, `login`, `requestCode`, `loginWithCode`,
-/// `resetPassword` and `refreshSession` need a signed-in user, and otherwise fail with UNAUTHENTICATED. Every mutation
-/// can fail with BAD_USER_INPUT for an invalid input, such as a malformed id, and with RATE_LIMITED, UNAVAILABLE or
+/// The operations that change data. All mutations except `register`, `createGuest`, `login`, `completeLogin`,
+/// `requestCode`, `loginWithCode`, `signInWithToken`, `passkeyRequestOptions`, `loginWithPasskey`, `resetPassword` and
+/// `refreshSession` need a signed-in user, and otherwise fail with UNAUTHENTICATED. Every mutation can fail with
+/// BAD_USER_INPUT for an invalid input, such as a malformed id, and with RATE_LIMITED, UNAVAILABLE or
 /// INTERNAL_SERVER_ERROR. The descriptions of the mutations list further errors.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     people::account::AccountMutation,
     people::code::CodeMutation,
+    people::second_factor::SecondFactorMutation,
+    people::passkey::PasskeyMutation,
+    people::identity::IdentityMutation,
+    people::guest::GuestMutation,
     people::session::SessionMutation,
     conversations::conversation_change::ConversationMutation,
     messaging::message::MessageMutation,

@@ -1,6 +1,6 @@
 //! Version, limits and settings of the server, for clients.
 
-use async_graphql::{Context, Enum, Object};
+use async_graphql::{Context, Enum, Object, SimpleObject};
 
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
@@ -17,6 +17,18 @@ pub enum RegistrationMode {
     Invite,
     /// No client: registration fails with FORBIDDEN.
     Closed,
+    /// No client: registration fails with FORBIDDEN. `signInWithToken` makes an account at the first sign-in.
+    External,
+}
+
+/// An issuer whose users may sign in, such as an OpenID Connect provider.
+#[derive(SimpleObject)]
+pub struct Issuer {
+    /// Name of the issuer, which the operator has chosen: lower-case letters, digits and hyphens.
+    name: String,
+    /// Address at which a login in the browser begins, without its query: see docs/clients.md. Without the setting
+    /// PUBLIC_URL it is a path on this server. Null if the issuer has no login in the browser.
+    login_url: Option<String>,
 }
 
 pub struct ServerInfo;
@@ -62,6 +74,17 @@ impl ServerInfo {
     /// Whether the server can send codes by SMS. If false, `requestCode` refuses phone numbers.
     async fn codes_by_phone(&self, ctx: &Context<'_>) -> bool {
         ctx.app().codes().are_sent_by_phone()
+    }
+
+    /// The issuers whose tokens `signInWithToken` accepts.
+    async fn issuers(&self, ctx: &Context<'_>) -> Vec<Issuer> {
+        let issuers = ctx.app().browser_logins().issuers();
+        issuers.into_iter().map(|(name, login_url)| Issuer { name, login_url }).collect()
+    }
+
+    /// Whether `createGuest` makes accounts.
+    async fn guests(&self, ctx: &Context<'_>) -> bool {
+        ctx.app().guests().are_allowed()
     }
 
     /// All error codes. The field makes ErrorCode part of the schema, so that code generators include it.

@@ -1,8 +1,9 @@
 //! The HTTP interface of the server: GraphQL over HTTP and WebSocket, the start page, the explorers, health checks,
-//! metrics, and the public keys.
+//! metrics, the public keys, and logins at issuers.
 
 mod accept;
 mod admission;
+mod auth;
 mod body;
 mod budget;
 mod caller;
@@ -190,7 +191,7 @@ fn router(server: Server) -> Router {
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let limit_requests = from_fn_with_state(server.clone(), admission::limit_requests);
     let explorers = if server.config.web.explorers { explorer::router() } else { Router::new() };
-    let pages = explorers.merge(home::router(&server.config)).layer(limit_requests.clone());
+    let pages = explorers.merge(home::router(&server.config)).merge(auth::router()).layer(limit_requests.clone());
     let router =
         if server.config.process.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();

@@ -10,8 +10,8 @@ use crate::graphql::{Error, ErrorCode};
 const MAX_NAMED: usize = 3;
 
 /// Mutations that check or hash a password, which takes at least 50 ms of processor time.
-pub(super) const PASSWORD_FIELDS: [&str; 6] =
-    ["register", "login", "changePassword", "resetPassword", "confirmIdentity", "deleteAccount"];
+pub(super) const PASSWORD_FIELDS: [&str; 7] =
+    ["register", "upgradeGuest", "login", "changePassword", "resetPassword", "confirmIdentity", "deleteAccount"];
 
 /// Maximum number of passwords that one request may check or hash. So each guess of a password takes a separate
 /// request, which the rate limits count.

@@ -44,6 +44,8 @@ rates! {
     CodesPerUser = "RATE_CODES_PER_USER", rate_codes_per_user;
     /// SMS with codes to all phone numbers.
     Sms = "RATE_SMS", rate_sms;
+    /// Challenges for passkeys that clients of one address request.
+    PasskeyChallenges = "RATE_PASSKEY_CHALLENGES", rate_passkey_challenges;
     Messages = "RATE_MESSAGES", rate_messages;
     /// Forwarded copies: the number of messages times the number of conversations.
     Forwards = "RATE_FORWARDS", rate_forwards;

@@ -26,7 +26,7 @@ use crate::random::Random;
 use delivery::{Context, Outlet, Queue};
 pub use language::Language;
 use mail::Mailer;
-pub use notice::{CodeUse, ContactKind, Notice, Outgoing, Recipient};
+pub use notice::{CodeUse, ContactKind, FactorChange, Notice, Outgoing, Recipient};
 pub use places::QueueFull;
 use sms::SmsHook;
 use templates::Templates;
@@ -198,6 +198,9 @@ fn log(outgoing: &Outgoing) {
         Notice::ContactPointChanged { username, now, .. } => info!(recipient, purpose, username, now, "a notice"),
         Notice::PasswordChanged { username, .. } | Notice::PasswordReset { username } => {
             info!(recipient, purpose, username, "a notice");
+        }
+        Notice::FactorChanged { username, change } => {
+            info!(recipient, purpose, username, change = change.as_str(), "a notice");
         }
     }
 }

@@ -38,6 +38,31 @@ pub enum ContactKind {
     Phone,
 }
 
+/// Change of the second factors, passkeys or identities of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FactorChange {
+    TotpAdded,
+    TotpRemoved,
+    /// The account has new recovery codes, and the former ones no longer work.
+    RecoveryCodesReplaced,
+    RecoveryCodeUsed {
+        /// Number of recovery codes that still work.
+        left: u32,
+    },
+    PasskeyAdded {
+        name: String,
+    },
+    PasskeyRemoved {
+        name: String,
+    },
+    IdentityLinked {
+        issuer: String,
+    },
+    IdentityUnlinked {
+        issuer: String,
+    },
+}
+
 /// Content of a notice.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -56,6 +81,8 @@ pub enum Notice {
     PasswordChanged { username: String, is_first: bool },
     /// Tells the owner that the password was reset.
     PasswordReset { username: String },
+    /// Tells the owner that a second factor, a passkey or an identity was added, removed or used up.
+    FactorChanged { username: String, change: FactorChange },
 }
 
 /// A notice with its recipient and language.
@@ -149,6 +176,46 @@ impl CodeUse {
     }
 }
 
+impl FactorChange {
+    /// Returns the name of the change in templates.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::TotpAdded => "totp_added",
+            Self::TotpRemoved => "totp_removed",
+            Self::RecoveryCodesReplaced => "recovery_codes_replaced",
+            Self::RecoveryCodeUsed { .. } => "recovery_code_used",
+            Self::PasskeyAdded { .. } => "passkey_added",
+            Self::PasskeyRemoved { .. } => "passkey_removed",
+            Self::IdentityLinked { .. } => "identity_linked",
+            Self::IdentityUnlinked { .. } => "identity_unlinked",
+        }
+    }
+
+    /// Returns the name of the passkey. None if the change concerns no passkey.
+    pub(super) fn passkey(&self) -> Option<&str> {
+        match self {
+            Self::PasskeyAdded { name } | Self::PasskeyRemoved { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the issuer. None if the change concerns no identity.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        match self {
+            Self::IdentityLinked { issuer } | Self::IdentityUnlinked { issuer } => Some(issuer),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of recovery codes that still work. None if no recovery code was used.
+    pub(super) const fn codes_left(&self) -> Option<u32> {
+        match self {
+            Self::RecoveryCodeUsed { left } => Some(*left),
+            _ => None,
+        }
+    }
+}
+
 impl Notice {
     /// Returns the beginning of the names of the templates.
     pub(super) const fn template(&self) -> &'static str {
@@ -158,6 +225,7 @@ impl Notice {
             Self::ContactPointChanged { .. } => "contact_point_changed",
             Self::PasswordChanged { .. } => "password_changed",
             Self::PasswordReset { .. } => "password_reset",
+            Self::FactorChanged { .. } => "factor_changed",
         }
     }
 

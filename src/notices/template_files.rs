@@ -9,8 +9,8 @@ use rust_embed::RustEmbed;
 /// The frame of all HTML texts.
 pub(super) const LAYOUT: &str = "layout.html";
 /// The beginnings of the names of templates: one for each notice.
-pub(super) const NOTICES: [&str; 5] =
-    ["code", "contact_point_added", "contact_point_changed", "password_changed", "password_reset"];
+pub(super) const NOTICES: [&str; 6] =
+    ["code", "contact_point_added", "contact_point_changed", "factor_changed", "password_changed", "password_reset"];
 /// The ends of the names of templates: the subject line, the plain text and the HTML of an e-mail, and the SMS.
 pub(super) const PARTS: [&str; 4] = [SUBJECT, TEXT, HTML, SMS];
 pub(super) const SUBJECT: &str = "subject.txt";

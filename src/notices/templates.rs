@@ -7,16 +7,17 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error as RenderError, Template, UndefinedBehavior, Value, context};
 
 use super::language::{DEFAULT, with_parents};
-use super::notice::{CodeUse, ContactKind, Notice, Outgoing};
+use super::notice::{CodeUse, ContactKind, FactorChange, Notice, Outgoing};
 use super::template_files::{HTML, LAYOUT, SMS, SUBJECT, TEXT, TemplateError, file_names, read_all};
 
 /// The variables of each notice, in addition to `COMMON`. The keys are the beginnings of the names of templates.
-const VARIABLES: [(&str, &[&str]); 5] = [
+const VARIABLES: [(&str, &[&str]); 6] = [
     ("code", &["code", "purpose", "minutes"]),
     ("contact_point_added", &["username", "kind", "now"]),
     ("contact_point_changed", &["username", "kind", "now"]),
     ("password_changed", &["username", "first"]),
     ("password_reset", &["username"]),
+    ("factor_changed", &["username", "change", "passkey", "issuer", "codes_left"]),
 ];
 /// Variables of all templates.
 const COMMON: [&str; 2] = ["app_name", "language"];
@@ -121,6 +122,10 @@ impl Templates {
                 context! { username => one_line(username), first => *is_first, ..common }
             }
             Notice::PasswordReset { username } => context! { username => one_line(username), ..common },
+            Notice::FactorChanged { username, change } => context! {
+                username => one_line(username), change => change.as_str(), passkey => change.passkey().map(one_line),
+                issuer => change.issuer().map(one_line), codes_left => change.codes_left(), ..common
+            },
         }
     }
 
@@ -201,7 +206,24 @@ fn samples() -> Vec<Notice> {
     }
     samples.extend([false, true].map(|is_first| Notice::PasswordChanged { username: username(), is_first }));
     samples.push(Notice::PasswordReset { username: username() });
+    samples.extend(factor_changes().map(|change| Notice::FactorChanged { username: username(), change }));
     samples
+}
+
+/// Returns all kinds of changes of factors.
+fn factor_changes() -> [FactorChange; 9] {
+    let (name, issuer) = (|| "Phone".to_owned(), || "acme".to_owned());
+    [
+        FactorChange::TotpAdded,
+        FactorChange::TotpRemoved,
+        FactorChange::RecoveryCodesReplaced,
+        FactorChange::RecoveryCodeUsed { left: 1 },
+        FactorChange::RecoveryCodeUsed { left: 9 },
+        FactorChange::PasskeyAdded { name: name() },
+        FactorChange::PasskeyRemoved { name: name() },
+        FactorChange::IdentityLinked { issuer: issuer() },
+        FactorChange::IdentityUnlinked { issuer: issuer() },
+    ]
 }
 
 /// Replaces each run of white space and control characters with one space.

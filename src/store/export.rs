@@ -10,14 +10,18 @@ use super::files::attachment_uses;
 use super::files::attachments::Attachment;
 use super::messaging::messages::Message;
 use super::messaging::scheduled_messages::ScheduledMessage;
+use super::people::identities::Identity;
+use super::people::passkeys::Passkey;
 use super::people::sessions::Session;
 use super::schema::{
-    attachments, blocks, contact_requests, contacts, conversations, message_reactions, messages, participants,
-    scheduled_messages, sessions,
+    attachments, blocks, contact_requests, contacts, conversations, identities, message_reactions, messages,
+    participants, passkeys, scheduled_messages, sessions,
 };
 use super::{Connection, connect};
 use crate::error::Result;
-use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
+use crate::ids::{
+    AttachmentId, ConversationId, IdentityId, MessageId, PasskeyId, ScheduledMessageId, SessionId, UserId,
+};
 
 /// A read-only snapshot of the database. Its statements have no timeout, because the creation of an archive can take
 /// long.
@@ -52,6 +56,44 @@ pub async fn sessions(
         .into_boxed();
     if let Some(after) = after {
         query = query.filter(sessions::id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// Reads the user's passkeys.
+pub async fn passkeys(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<PasskeyId>,
+    limit: i64,
+) -> QueryResult<Vec<Passkey>> {
+    let mut query = passkeys::table
+        .filter(passkeys::user_id.eq(user))
+        .order(passkeys::id)
+        .limit(limit)
+        .select(Passkey::as_select())
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(passkeys::id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// Reads the user's identities at issuers.
+pub async fn identities(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<IdentityId>,
+    limit: i64,
+) -> QueryResult<Vec<Identity>> {
+    let mut query = identities::table
+        .filter(identities::user_id.eq(user))
+        .order(identities::id)
+        .limit(limit)
+        .select(Identity::as_select())
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(identities::id.gt(after));
     }
     query.load(conn).await
 }

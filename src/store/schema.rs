@@ -154,6 +154,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    identities (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        issuer -> Text,
+        subject -> Text,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     invites (id) {
         id -> Uuid,
         code -> Text,
@@ -172,6 +183,20 @@ diesel::table! {
         epoch -> Int8,
         seq -> Int8,
         forgotten -> Int8,
+    }
+}
+
+diesel::table! {
+    login_challenges (hash) {
+        hash -> Bytea,
+        user_id -> Uuid,
+        device_name -> Nullable<Text>,
+        password_hash -> Nullable<Text>,
+        new_password_hash -> Nullable<Text>,
+        tries -> Int2,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        assertion -> Nullable<Text>,
     }
 }
 
@@ -262,6 +287,36 @@ diesel::table! {
 }
 
 diesel::table! {
+    passkey_challenges (hash) {
+        hash -> Bytea,
+        user_id -> Nullable<Uuid>,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    passkeys (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        credential_id -> Bytea,
+        public_key -> Bytea,
+        name -> Text,
+        sign_count -> Int8,
+        backed_up -> Bool,
+        created_at -> Timestamptz,
+        last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    recovery_codes (user_id, hash) {
+        user_id -> Uuid,
+        hash -> Bytea,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     refresh_tokens (hash) {
         hash -> Bytea,
         session_id -> Uuid,
@@ -330,6 +385,27 @@ diesel::table! {
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
         confirmed_at -> Timestamptz,
+        issuer -> Nullable<Text>,
+        issuer_subject -> Nullable<Text>,
+        issuer_session -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    sign_in_codes (code_hash) {
+        code_hash -> Bytea,
+        assertion -> Text,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    totp_factors (user_id) {
+        user_id -> Uuid,
+        secret -> Bytea,
+        created_at -> Timestamptz,
+        confirmed_at -> Nullable<Timestamptz>,
+        last_step -> Nullable<Int8>,
     }
 }
 
@@ -352,6 +428,7 @@ diesel::table! {
         email_verified_at -> Nullable<Timestamptz>,
         phone_verified_at -> Nullable<Timestamptz>,
         search_name -> Text,
+        is_guest -> Bool,
     }
 }
 
@@ -374,8 +451,10 @@ diesel::joinable!(call_rings -> users (user_id));
 diesel::joinable!(calls -> conversations (conversation_id));
 diesel::joinable!(calls -> users (withheld_from));
 diesel::joinable!(conversations -> attachments (avatar_id));
+diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
+diesel::joinable!(login_challenges -> users (user_id));
 diesel::joinable!(mentions -> messages (message_id));
 diesel::joinable!(mentions -> users (user_id));
 diesel::joinable!(message_attachments -> attachments (attachment_id));
@@ -388,6 +467,9 @@ diesel::joinable!(message_reactions -> users (user_id));
 diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
+diesel::joinable!(passkey_challenges -> users (user_id));
+diesel::joinable!(passkeys -> users (user_id));
+diesel::joinable!(recovery_codes -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(removed_participants -> conversations (conversation_id));
 diesel::joinable!(removed_participants -> users (user_id));
@@ -395,6 +477,7 @@ diesel::joinable!(scheduled_message_attachments -> attachments (attachment_id));
 diesel::joinable!(scheduled_message_attachments -> scheduled_messages (scheduled_message_id));
 diesel::joinable!(scheduled_messages -> users (sender_id));
 diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(totp_factors -> users (user_id));
 diesel::joinable!(verification_codes -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -410,8 +493,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     contacts,
     conversations,
     events,
+    identities,
     invites,
     log_head,
+    login_challenges,
     mentions,
     message_attachments,
     message_edits,
@@ -419,6 +504,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     message_reactions,
     messages,
     participants,
+    passkey_challenges,
+    passkeys,
+    recovery_codes,
     refresh_tokens,
     registration_invites,
     removed_participants,
@@ -426,6 +514,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     scheduled_messages,
     search_state,
     sessions,
+    sign_in_codes,
+    totp_factors,
     users,
     verification_codes,
 );

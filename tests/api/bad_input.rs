@@ -39,6 +39,8 @@ async fn invalid_ids_are_bad_user_input() {
             ("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", "userId"),
             ("mutation ($id: ID!) { unblockUser(input: {userId: $id}) { user { id } } }", "userId"),
             ("mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }", "sessionId"),
+            ("mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }", "id"),
+            ("mutation ($id: ID!) { renamePasskey(input: {id: $id, name: \"x\"}) { passkey { id } } }", "id"),
         ] {
             assert_bad(&ada.call(query, json!({"id": id})).await, path);
         }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use rows::rows;
 
-use crate::support::{Inbox, Node, PASSWORD, PATIENCE, TestDatabase, User};
+use crate::support::{Inbox, Node, NodeBuilder, PASSWORD, PATIENCE, TestDatabase, User, secret_issuer};
 
 /// The last item of a list of events if the server closes the socket because the session has ended.
 const CLOSED: &str = "closed";
@@ -38,6 +38,11 @@ pub struct World {
     group: String,
     /// A message that Bob has sent to the group.
     message: Value,
+}
+
+/// Returns the settings of a node on which every mutation can succeed.
+pub fn builder() -> NodeBuilder {
+    Node::build().receive_notices().flag(&secret_issuer()).flag("--guests=on")
 }
 
 impl World {
@@ -186,7 +191,7 @@ async fn each_mutation_sends_exactly_the_expected_events_to_the_log_and_to_the_i
     let mut differences = Vec::new();
     for row in rows() {
         let database = TestDatabase::new().await;
-        let world = World::new(Arc::new(Node::build().receive_notices().start_on(&database).await)).await;
+        let world = World::new(Arc::new(builder().start_on(&database).await)).await;
         let phone = User::login(&*world.node, &world.ada.username, PASSWORD).await;
         let eve = world.node.register("eve").await;
         let last = eve.create_group("Last", &[&world.ada, &world.bob]).await;

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded", "notices"],
+    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded", "notices", "issuers"],
     &["store", "redis"],
     &["ids", "task", "config"],
     &["address", "error", "clock", "random", "metrics", "secret_file", "text", "tls", "fair", "watchdog"],

@@ -8,8 +8,11 @@ import argparse
 import base64
 import collections
 import dataclasses
+import hashlib
+import hmac
 import http.server
 import json
+import pathlib
 import sys
 import threading
 import time
@@ -54,6 +57,23 @@ PURPOSES = {
 }
 # Maximum time in seconds for a code to arrive.
 CODE_TIMEOUT = 30
+
+
+# The issuer whose tokens the server accepts.
+ISSUER = json.loads((pathlib.Path(__file__).parent.parent / "issuers.json").read_text())[0]
+
+
+def issuer_token(subject):
+    """A token of the issuer, which signs with a shared secret."""
+    now = int(time.time())
+    claims = {"iss": ISSUER["issuer"], "aud": ISSUER["audiences"][0], "sub": subject, "iat": now, "exp": now + 300}
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    signed = b".".join(unpadded(part) for part in parts)
+    return (signed + b"." + unpadded(hmac.digest(ISSUER["secret"].encode(), signed, hashlib.sha256))).decode()
+
+
+def unpadded(part):
+    return base64.urlsafe_b64encode(part).rstrip(b"=")
 
 
 class Hook:
@@ -141,6 +161,9 @@ class Person:
         self.phone = f"+{Person.last_phone}"
         verify = f'contactPoint: {{phone: "{self.phone}"}}, code: "{self.code("VERIFY")}"'
         api.ask(f"mutation {{ verifyContactPoint(input: {{{verify}}}) {{ viewer {{ id }} }} }}", self.token)
+        link = f'linkIdentity(input: {{token: "{issuer_token(self.id)}"}}) {{ viewer {{ identities {{ id }} }} }}'
+        linked = api.ask(f"mutation {{ {link} }}", self.token)["linkIdentity"]["viewer"]["identities"]
+        self.identities = [identity["id"] for identity in linked]
         if friend:
             self.meet(api, friend)
 
@@ -257,6 +280,12 @@ class People:
         self.made += 1
         return Person(self.api, f"weaver{self.made}", friend)
 
+    def token(self, label):
+        """The access token for a request of this field. Only a guest can be upgraded."""
+        if not label.endswith(".upgradeGuest"):
+            return self.current.token
+        return self.api.ask("mutation { createGuest(input: {}) { accessToken } }")["createGuest"]["accessToken"]
+
     def settle(self, did_something):
         if did_something or "errors" in self.api.send("{ viewer { id } }", self.current.token).json():
             self.current = self.make(self.friend)
@@ -298,6 +327,7 @@ def meaningful(field, name, person, random):
         "first": [None, 1, 2, 20, 100, 101],
         "id": {"conversation": person.conversations, "user": person.friends}.get(field, person.any_id(random)),
         "identifier": person.names,
+        "identityId": person.identities,
         "inviteId": person.invites,
         "last": [None, 1, 2, 20, 100, 101],
         "messageId": person.messages,
@@ -315,6 +345,7 @@ def meaningful(field, name, person, random):
         "sessionId": person.sessions,
         "sha256": [None, "0" * 64],
         "title": ["Weavers", unique],
+        "token": [issuer_token(unique if field in ("signInWithToken", "linkIdentity") else person.id)],
         "toSessionId": person.devices,
         "userId": {"unbanUser": person.banned}.get(field, person.friends),
         "username": [random.choice(person.names), f"w{unique}"],
@@ -471,7 +502,7 @@ def fuzz(operation, kind, examples, seed, people, report):
             return
         if kind != "invalid":
             document = with_meaning(document, schema, people.current, random)
-        response = api.send(document, None if kind == "anonymous" else people.current.token)
+        response = api.send(document, None if kind == "anonymous" else people.token(operation.label))
         did_something = report.record(operation.label, kind, document, response)
         # Only a mutation can end a session or change a password.
         if operation.definition.is_mutation:

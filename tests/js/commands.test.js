@@ -59,3 +59,20 @@ test('invites can be created, listed and revoked while the server runs', async (
   }
   await server.stop();
 });
+
+test('the factors of a user who has lost them can be removed while the server runs', async () => {
+  const server = await startUnconfigured();
+  const alice = await Person.register(server, 'ada');
+  const run = async (user) => {
+    const child = launch(['account', 'reset-factors', user], { dir: server.dir });
+    const { code } = await withTimeout(child.exited, 'reset-factors', 60_000);
+    return { code, text: child.stdout.join('\n'), problem: child.stderr.join('\n') };
+  };
+  assert.match((await run(alice.username)).text, /Removed no authenticator app and 0 passkeys/);
+  await alice.ask('mutation { setUpTotp { secret } }');
+  // An app that is not in use is no second factor.
+  assert.match((await run(alice.id)).text, /Removed no authenticator app/);
+  const { code, problem } = await run('nobody');
+  assert.deepEqual([code, problem.includes('there is no user nobody')], [1, true]);
+  await server.stop();
+});

@@ -45,6 +45,10 @@ describe('an invalid setting', { concurrency: 2 }, () => {
     ['APP_NAME', 'a'.repeat(31), '30'],
     ['SMS_COUNTRIES', 'Germany', 'country codes such as 49,43'],
     ['RATE_SMS', '1000', 'a count and a time'],
+    ['REGISTRATION', 'private', 'open', 'external'],
+    ['GUESTS', 'maybe', 'on', 'off'],
+    ['PUBLIC_URL', 'http://chat.example.org', 'https://'],
+    ['AUTH_REDIRECTS', 'javascript:alert(1)', 'own'],
   ]) {
     test(`${name}=${value} is reported with the allowed values`, async () => {
       const line = await refusal({ env: { [name]: value } });

@@ -7,6 +7,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::contact_points::Removal;
 use super::core::PeopleCore;
+use super::factor_logins::{FactorLogins, FirstFactor, SignIn};
 use super::password_tries::Account;
 use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
@@ -99,6 +100,7 @@ impl Accounts<'_> {
             avatar_id: None,
             email_verified_at: None,
             phone_verified_at: None,
+            is_guest: false,
             privacy: Privacy::default(),
         };
         let log = &self.core.base.log;
@@ -114,8 +116,8 @@ impl Accounts<'_> {
         check.done()?;
         let identifiers = validate::identifiers(identifier);
         for _ in 0..LOGIN_TRIES {
-            if let Some(signed_in) = self.try_login(&identifiers, password.clone(), device.clone(), client).await? {
-                return Ok(signed_in);
+            if let Some(outcome) = self.try_login(&identifiers, password.clone(), device.clone(), client).await? {
+                return outcome.map_err(Error::FactorRequired);
             }
         }
         Err(WRONG_CREDENTIALS)
@@ -128,7 +130,7 @@ impl Accounts<'_> {
         password: String,
         device: Device,
         client: &Client,
-    ) -> Result<Option<SignedIn>> {
+    ) -> Result<Option<FirstFactor>> {
         let user = self.identified(identifiers).await?;
         let account = Account::Identified(&identifiers[0], user.as_ref());
         let right = self.core.check_password(account, password, client).await?;
@@ -258,21 +260,25 @@ impl Accounts<'_> {
         if user.password_hash.is_none() {
             self.core.check_confirmed(tx, viewer).await?;
         }
+        self.core.check_second_factor(tx, viewer).await?;
         let updated = users::replace_password(tx.conn(), user.id, user.password_hash.as_deref(), hash).await?;
         let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
+        if user.is_guest {
+            tx.record(Change::UserUpdated { user: viewer.user });
+        }
         Sessions { core: self.core }.revoke_sessions(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
     }
 
-    /// Opens a session, and stores the `renewed` hash if there is one. Returns None if the hash of the password has
-    /// changed since the password was compared with it.
+    /// Opens a session, or makes a challenge if the account has a second factor. Stores the `renewed` hash if there is
+    /// one. Returns None if the hash of the password has changed since the password was compared with it.
     async fn open_session(
         &self,
         tx: &mut Transaction<'_>,
         user: &User,
         renewed: Option<&str>,
         device: Device,
-    ) -> Result<Option<SignedIn>> {
+    ) -> Result<Option<FirstFactor>> {
         let (id, known) = (user.id, user.password_hash.as_deref());
         let is_current = match renewed {
             Some(renewed) => users::replace_password(tx.conn(), id, known, renewed).await?.is_some(),
@@ -281,7 +287,9 @@ impl Accounts<'_> {
         if !is_current {
             return Ok(None);
         }
-        Sessions { core: self.core }.open(tx, id, device).await.map(Some)
+        let password_hash = renewed.or(known);
+        let sign_in = SignIn { user, password_hash, new_password_hash: None, assertion: None, device };
+        FactorLogins { core: self.core }.open(tx, sign_in).await.map(Some)
     }
 
     /// Inserts the user and opens a session. Counts the use of the invite first, so that a client without a valid code
@@ -320,7 +328,7 @@ pub(in crate::domain) fn wrong_password(path: &str) -> Error {
 /// Maps a violation of the unique index on usernames to CONFLICT. Usernames are public, so the error may reveal that a
 /// username exists. E-mail addresses and phone numbers never conflict here, because they are unverified and need not be
 /// unique.
-fn username_conflict(error: Diesel) -> Error {
+pub(super) fn username_conflict(error: Diesel) -> Error {
     match &error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
             if details.constraint_name() == Some("users_username_key") =>

@@ -10,10 +10,12 @@ use super::code_checks::{CheckedCode, CodeFields, EnteredCode, RightCode};
 use super::code_slots::{CodePurpose, Slot};
 use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
+use super::factor_logins::{FactorLogins, FirstFactor, SignIn};
 use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::tries::Subject;
+use super::usernames::{USER, generated};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
@@ -21,20 +23,12 @@ use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
 use crate::notices::Notice;
-use crate::random::Random;
 use crate::store::people::privacy_settings::Privacy;
-use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
 /// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
 /// account with the same address or number.
 const LOGIN_TRIES: usize = 3;
-/// Prefix of a generated username.
-const USERNAME_PREFIX: &str = "user_";
-/// Number of random characters in a generated username: 50 random bits.
-const USERNAME_CHARACTERS: usize = 10;
-/// The alphabet of Base32 (RFC 4648) in lower case.
-const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 pub struct CodeLogins<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -86,11 +80,12 @@ impl CodeLogins<'_> {
         let right = self.check_code(CodePurpose::Login, &contact_point, &code, client).await?;
         let new = NewAccount { contact_point: &contact_point, display_name, invite: login.invite };
         let signed_in = self.sign_in(&new, &right, &device, client).await;
-        self.core.settle_code(&right, signed_in).await
+        self.core.settle_code(&right, signed_in).await?.map_err(Error::FactorRequired)
     }
 
     /// Sets a new password, ends all sessions of the account and opens a new one. Deletes the live codes of the
-    /// account, because a thief might have requested some.
+    /// account, because a thief might have requested some. If the account has a second factor, all this happens when
+    /// the client sends it.
     pub async fn reset_password(&self, reset: PasswordReset, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();
@@ -101,7 +96,8 @@ impl CodeLogins<'_> {
         check.done()?;
         let right = self.check_code(CodePurpose::ResetPassword, &contact_point, &code, client).await?;
         let done = self.replace_password(&contact_point, password, &right, device, client).await;
-        let (signed_in, user) = self.core.settle_code(&right, done).await?;
+        let (outcome, user) = self.core.settle_code(&right, done).await?;
+        let signed_in = outcome.map_err(Error::FactorRequired)?;
         self.core.tell_owner(&user, &Notice::PasswordReset { username: user.username.clone() }, client);
         Ok(signed_in)
     }
@@ -123,7 +119,7 @@ impl CodeLogins<'_> {
         right: &RightCode,
         device: &Device,
         client: &Client,
-    ) -> Result<SignedIn> {
+    ) -> Result<FirstFactor> {
         let (log, forms) = (&self.core.base.log, &new.contact_point.forms);
         let mut admission = None;
         let mut tries = 1;
@@ -150,9 +146,10 @@ impl CodeLogins<'_> {
         Ok(admission)
     }
 
-    /// Uses up the code and opens a session, of a new account if no account has the address or number. Returns CONFLICT
-    /// if a concurrent request has made or deleted the account meanwhile. An existing user is locked before the code is
-    /// used up, in the same order as by a reset of the password, which deletes the codes of the user.
+    /// Uses up the code and opens a session, of a new account if no account has the address or number, or makes a
+    /// challenge if the account has a second factor. Returns CONFLICT if a concurrent request has made or deleted the
+    /// account meanwhile. An existing user is locked before the code is used up, in the same order as by a reset of the
+    /// password, which deletes the codes of the user.
     async fn open(
         &self,
         tx: &mut Transaction<'_>,
@@ -160,12 +157,13 @@ impl CodeLogins<'_> {
         right: &RightCode,
         admission: Option<&Admission>,
         device: Device,
-    ) -> Result<SignedIn> {
-        let sessions = Sessions { core: self.core };
+    ) -> Result<FirstFactor> {
         let existing = users::lock_by_verified(tx.conn(), &new.contact_point.forms).await?;
         right.use_up(tx).await?;
         if let Some(user) = existing {
-            return sessions.open(tx, user.id, device).await;
+            let password_hash = user.password_hash.as_deref();
+            let sign_in = SignIn { user: &user, password_hash, new_password_hash: None, assertion: None, device };
+            return FactorLogins { core: self.core }.open(tx, sign_in).await;
         }
         admission.ok_or_else(account_changed)?.count_use(self.core, tx).await?;
         let user = self.new_user(new);
@@ -174,14 +172,14 @@ impl CodeLogins<'_> {
             Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => account_changed(),
             error => error.into(),
         })?;
-        let signed_in = sessions.open(tx, user.id, device).await?;
-        Ok(SignedIn { is_new_account: true, ..signed_in })
+        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        Ok(Ok(SignedIn { is_new_account: true, ..signed_in }))
     }
 
     /// Makes the row of a new account, with its verified address or number and without a password.
     fn new_user(&self, new: &NewAccount<'_>) -> User {
         let (now, random) = (self.core.base.now(), &self.core.base.random);
-        let username = generated_username(random);
+        let username = generated(USER, random);
         let only = |kind: Kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
         let (email, phone) = (only(Kind::Email), only(Kind::Phone));
         User {
@@ -197,6 +195,7 @@ impl CodeLogins<'_> {
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
+            is_guest: false,
             privacy: Privacy::default(),
         }
     }
@@ -208,7 +207,7 @@ impl CodeLogins<'_> {
         right: &RightCode,
         device: Device,
         client: &Client,
-    ) -> Result<(SignedIn, User)> {
+    ) -> Result<(FirstFactor, User)> {
         let found = users::by_verified(&mut *self.core.base.connection().await?, &contact_point.forms).await?;
         let user = found.ok_or_else(|| right.wrong())?;
         let known_words = vec![user.username.clone(), user.display_name.clone(), contact_point.value.clone()];
@@ -221,11 +220,11 @@ impl CodeLogins<'_> {
             let locked = users::lock_row(tx.conn(), user.id).await?;
             let user = locked.filter(|user| contact_point.is_verified_by(user)).ok_or_else(|| right.wrong())?;
             right.use_up(tx).await?;
-            self.core.delete_codes(tx, &user).await?;
-            users::set_password(tx.conn(), user.id, &hash).await?;
-            let sessions = Sessions { core: self.core };
-            sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
-            Ok((sessions.open(tx, user.id, device).await?, user))
+            let password_hash = user.password_hash.as_deref();
+            let sign_in =
+                SignIn { user: &user, password_hash, new_password_hash: Some(&hash), assertion: None, device };
+            let outcome = FactorLogins { core: self.core }.open(tx, sign_in).await?;
+            Ok((outcome, user))
         })
         .await
     }
@@ -238,22 +237,4 @@ struct NewAccount<'a> {
     invite: Option<String>,
 }
 
-/// Returns a random username. It reveals nothing about the address or number.
-fn generated_username(random: &Random) -> String {
-    let random = random.bytes::<USERNAME_CHARACTERS>().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
-    USERNAME_PREFIX.chars().chain(random).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::validate::is_username;
-
-    #[test]
-    fn a_generated_username_is_valid() {
-        let random = Random::system();
-        let (one, other) = (generated_username(&random), generated_username(&random));
-        assert!(is_username(&one) && one.starts_with(USERNAME_PREFIX), "{one}");
-        assert_ne!(one, other);
-    }
 }

@@ -15,7 +15,7 @@ use super::code_slots::{CodePurpose, Slot};
 use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
 use super::tries::{contact_point_key, name_key};
-use crate::config::{CODE_LIFETIME, CODES_PER_SLOT, RegistrationMode};
+use crate::config::{CODE_LIFETIME, CODES_PER_SLOT};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::{CHALLENGE_BYTES, CODE_DIGITS, Check};
@@ -156,7 +156,7 @@ impl Codes<'_> {
     fn is_sent(&self, purpose: CodePurpose, owner: Option<UserId>, kind: Kind) -> bool {
         let is_useful = match purpose {
             // A code also makes a new account.
-            CodePurpose::Login => owner.is_some() || self.core.registration != RegistrationMode::Closed,
+            CodePurpose::Login => owner.is_some() || self.core.registration.allows_codes(),
             CodePurpose::ResetPassword => owner.is_some(),
             CodePurpose::Verify | CodePurpose::Confirm => true,
         };

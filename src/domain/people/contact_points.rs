@@ -18,6 +18,7 @@ use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::notices::Notice;
 use crate::store::people::users::{self, User, UserChanges};
+use crate::store::people::{identities, passkeys};
 
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
 const REPLACES_VERIFIED: &str = "The present one is verified. Call `requestCode` with VERIFY for the new one, and then \
@@ -128,7 +129,10 @@ impl PeopleCore {
         if removed.is_empty() {
             return Ok((changes, None));
         }
-        self.check_still_signs_in(&user, &removed)?;
+        if !self.can_sign_in(tx, &user, &removed).await? {
+            let message = "You could no longer sign in. Set a password by `changePassword` first.";
+            return Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()));
+        }
         self.check_confirmed(tx, viewer).await?;
         Ok((changes, Some(Removal { before: user, kinds: removed })))
     }
@@ -154,15 +158,15 @@ impl PeopleCore {
         }
     }
 
-    /// Returns BAD_USER_INPUT if the owner could no longer sign in without these addresses and numbers.
-    fn check_still_signs_in(&self, user: &User, removed: &[Kind]) -> Result<()> {
+    /// Whether the owner can still sign in without these addresses and numbers: by a password, by another address or
+    /// number that the server can reach, by an identity at an issuer, or by a passkey.
+    pub(super) async fn can_sign_in(&self, tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
         let reaches = |kind: Kind| kind.verified(user).is_some_and(|address| self.obstacle(kind, address).is_none());
         let keeps_one = Kind::ALL.iter().any(|kind| !removed.contains(kind) && reaches(*kind));
-        if user.password_hash.is_some() || keeps_one {
-            return Ok(());
-        }
-        let message = "You could no longer sign in. Set a password by `changePassword` first.";
-        Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()))
+        Ok(user.password_hash.is_some()
+            || keeps_one
+            || identities::count(tx.conn(), user.id).await? > 0
+            || passkeys::count(tx.conn(), user.id).await? > 0)
     }
 }
 

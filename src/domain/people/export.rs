@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use serde_json::{Value, json};
 
+use super::users::by_id_or_username;
 use crate::domain::files::objects::Object;
 use crate::error::Error as Internal;
 use crate::ids::{AttachmentId, MessageId, UserId};
@@ -16,8 +17,11 @@ use crate::store::export::{self, Snapshot};
 use crate::store::files::attachments::{Attachment, AttachmentState};
 use crate::store::messaging::messages::Message;
 use crate::store::messaging::scheduled_messages::ScheduledMessage;
+use crate::store::people::identities::Identity;
+use crate::store::people::passkeys::Passkey;
 use crate::store::people::sessions::Session;
-use crate::store::people::users::{self, User};
+use crate::store::people::users::User;
+use crate::store::people::{recovery_codes, totp_factors};
 
 /// Maximum number of rows that one query reads.
 const PAGE_SIZE: i64 = 1000;
@@ -39,21 +43,22 @@ impl From<diesel::result::Error> for ExportError {
     }
 }
 
-/// Writes the data that the user has entered and sent: profile, sessions, memberships, the user's own messages and
-/// reactions, contacts and blocks, and the names and S3 keys of the user's files. All data comes from one snapshot of
-/// the database. At most one page of rows is in memory. `user` is an id or a username.
+/// Writes the data that the user has entered and sent: profile, sessions, second factors without their secrets,
+/// identities, memberships, the user's own messages and reactions, contacts and blocks, and the names and S3 keys of the
+/// user's files. All data comes from one snapshot of the database. At most one page of rows is in memory. `user` is an
+/// id or a username.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
-    let row = match user.parse::<UserId>() {
-        Ok(id) => users::by_id(snapshot.conn(), id).await?,
-        Err(_) => users::by_username(snapshot.conn(), &user.trim().to_lowercase()).await?,
-    };
-    let row = row.ok_or_else(unknown)?;
+    let row = by_id_or_username(snapshot.conn(), user).await?.ok_or_else(unknown)?;
     write!(out, "{{\n\"format\": \"parlance-export-1\",\n\"exportedAt\": {},\n", json!(now))?;
     write!(out, "\"user\": {}", profile(&row))?;
+    let totp = totp(snapshot.conn(), row.id).await?;
+    write!(out, ",\n\"totp\": {totp}")?;
     let mut archive = Archive { snapshot, user: row.id, out };
     archive.list("sessions", export::sessions, |row| row.id, session).await?;
+    archive.list("passkeys", export::passkeys, |row| row.id, passkey).await?;
+    archive.list("identities", export::identities, |row| row.id, identity).await?;
     archive.list("memberships", export::memberships, |(_, conversation)| conversation.id, membership).await?;
     archive.list("messages", export::messages, |(row, _)| row.id, message).await?;
     archive.list("contacts", export::contacts, |(other, _)| *other, other).await?;
@@ -77,6 +82,7 @@ fn profile(user: &User) -> Value {
         "phone": user.phone,
         "phoneVerifiedAt": user.phone_verified_at,
         "hasPassword": user.password_hash.is_some(),
+        "isGuest": user.is_guest,
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
         "avatarId": user.avatar_id.map(|id| id.to_string()),
@@ -99,6 +105,36 @@ fn session(row: &Session) -> Value {
         "expiresAt": row.expires_at,
         "revokedAt": row.revoked_at,
         "confirmedAt": row.confirmed_at,
+        "issuer": row.issuer,
+        "issuerSubject": row.issuer_subject,
+        "issuerSession": row.issuer_session,
+    })
+}
+
+fn identity(row: &Identity) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "issuer": row.issuer,
+        "subject": row.subject,
+        "createdAt": row.created_at,
+        "lastUsedAt": row.last_used_at,
+    })
+}
+
+/// Formats the authenticator app, without its secret. Null if none is in use.
+async fn totp(conn: &mut Connection, user: UserId) -> QueryResult<Value> {
+    let confirmed_at = totp_factors::find(conn, user).await?.and_then(|factor| factor.confirmed_at);
+    let left = recovery_codes::unused(conn, user).await?;
+    Ok(confirmed_at.map_or(Value::Null, |at| json!({ "confirmedAt": at, "recoveryCodesLeft": left })))
+}
+
+fn passkey(row: &Passkey) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "name": row.name,
+        "backedUp": row.backed_up,
+        "createdAt": row.created_at,
+        "lastUsedAt": row.last_used_at,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Users: accounts, sessions, contacts, privacy and presence.
 
 pub mod accounts;
+pub mod browser_logins;
 pub mod code_checks;
 pub mod code_logins;
 pub mod code_slots;
@@ -12,14 +13,26 @@ pub mod contact_points;
 pub mod contacts;
 pub(super) mod core;
 pub mod export;
+pub mod factor_logins;
+pub mod factors;
+pub mod guests;
+pub mod identities;
+pub mod issuer_logins;
 pub(super) mod last_seen;
+pub mod passkeys;
 pub(super) mod password_tries;
 pub(super) mod passwords;
 pub mod presence;
 pub mod privacy;
+mod recovery_codes;
 pub(super) mod refresh_tokens;
 pub mod registration_invites;
+pub mod second_factors;
 pub mod sessions;
+mod sign_in_codes;
 pub(super) mod tokens;
+mod totp;
 pub(super) mod tries;
+mod usernames;
 pub mod users;
+mod webauthn;

@@ -104,6 +104,9 @@ pub(super) async fn admit(people: &PeopleCore, code: Option<&str>) -> Result<Adm
         RegistrationMode::Closed => {
             Err(Error::Forbidden("This server does not accept registrations. Ask its operator for an account."))
         }
+        RegistrationMode::External => {
+            Err(Error::Forbidden("Accounts of this server are made at an issuer. `serverInfo.issuers` lists them."))
+        }
         RegistrationMode::Invite => {
             let code = code.map(str::trim).filter(|code| code.len() <= MAX_CODE_BYTES).ok_or_else(no_invite)?;
             let code_hash = hash(code);

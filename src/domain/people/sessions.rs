@@ -12,6 +12,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::{SessionId, UserId};
+use crate::issuers::Assertion;
 use crate::log::{Change, Transaction};
 use crate::store::people::sessions::{self, RefreshToken, Revoke, Session};
 
@@ -142,6 +143,17 @@ impl Sessions<'_> {
     }
 
     pub(super) async fn open(&self, tx: &mut Transaction<'_>, user: UserId, device: Device) -> Result<SignedIn> {
+        self.open_by(tx, user, device, None).await
+    }
+
+    /// Opens a session. `assertion` is the token with which the user has signed in, if there is one.
+    pub(super) async fn open_by(
+        &self,
+        tx: &mut Transaction<'_>,
+        user: UserId,
+        device: Device,
+        assertion: Option<&Assertion>,
+    ) -> Result<SignedIn> {
         let now = self.core.base.now();
         let session = Session {
             id: SessionId::new(now, &self.core.base.random),
@@ -152,8 +164,11 @@ impl Sessions<'_> {
             last_used_at: now,
             expires_at: now + self.core.tokens.refresh_ttl,
             revoked_at: None,
-            // A user who signs in has proved their identity.
-            confirmed_at: now,
+            // A user who signs in has proved their identity, here or at the issuer.
+            confirmed_at: assertion.map_or(now, |assertion| assertion.authenticated_at.min(now)),
+            issuer: assertion.map(|assertion| assertion.issuer.clone()),
+            issuer_subject: assertion.map(|assertion| assertion.subject.clone()),
+            issuer_session: assertion.and_then(|assertion| assertion.session.clone()),
         };
         sessions::insert(tx.conn(), &session).await?;
         let refresh_token = refresh_tokens::token(self.core.base.random.bytes());

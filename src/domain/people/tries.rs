@@ -1,4 +1,4 @@
-//! Slows down clients that guess passwords or codes, without locking out the owner of the account.
+//! Slows down clients that guess passwords, codes or second factors, without locking out the owner of the account.
 //!
 //! Each attempt counts as failed until the change that it allows is committed, so parallel attempts give an attacker no
 //! advantage. Attempts count for their subject and for the network of the client. An attacker who guesses makes every
@@ -16,7 +16,7 @@ use crate::ids::UserId;
 use crate::limiter::{Guard, Key};
 use crate::store::people::sessions;
 
-const TOO_MANY: &str = "There were too many wrong passwords or codes.";
+const TOO_MANY: &str = "There were too many wrong passwords, codes or second factors.";
 
 /// The target of the attempts of a client.
 #[derive(Clone, Copy)]
@@ -35,6 +35,11 @@ pub(super) enum Subject<'a> {
     Verification(UserId, &'a str),
     /// A code that the client names by its challenge. The code has few tries, so only the network has to wait.
     Challenge,
+    /// A token of an issuer, or a sign-in code. Nobody can guess these, so only the network has to wait.
+    Token,
+    /// The second factor of an account. These attempts have a count of their own, which only a right second factor
+    /// resets. Otherwise a client that knows the password could guess second factors without ever waiting.
+    Factor(UserId),
 }
 
 /// An attempt that counts as failed, with the keys of its counts.
@@ -57,7 +62,8 @@ impl Subject<'_> {
             Self::Verification(user, contact_point) => {
                 vec![(Guard::Account, name_key("verification", &[&user.to_string(), contact_point]))]
             }
-            Self::Challenge => Vec::new(),
+            Self::Challenge | Self::Token => Vec::new(),
+            Self::Factor(user) => vec![(Guard::Account, name_key("factor", &[&user.to_string()]))],
         }
     }
 
@@ -65,10 +71,20 @@ impl Subject<'_> {
     /// who does not exist, so that both cases execute the same statement.
     fn account(self) -> Option<UserId> {
         match self {
-            Self::User(user) => Some(user),
+            Self::User(user) | Self::Factor(user) => Some(user),
             Self::Identifier(_, user) => Some(user.unwrap_or(UserId(Uuid::nil()))),
-            Self::ContactPoint(_) | Self::Verification(..) | Self::Challenge => None,
+            Self::ContactPoint(_) | Self::Verification(..) | Self::Challenge | Self::Token => None,
         }
+    }
+
+    /// Returns the count of the attempts in a network in which this user has a live session.
+    fn count_at_home(self, user: UserId, network: ClientNetwork) -> (Guard, Key) {
+        let key = if matches!(self, Self::Factor(_)) {
+            name_key("factor and network", &[&user.to_string(), &network.to_string()])
+        } else {
+            Key::UserFrom(user, network)
+        };
+        (Guard::Account, key)
     }
 }
 
@@ -127,7 +143,7 @@ impl PeopleCore {
         if !is_home {
             return Err(refused);
         }
-        let at_home = vec![(Guard::Account, Key::UserFrom(user, network))];
+        let at_home = vec![subject.count_at_home(user, network)];
         self.count_all(&at_home).await?;
         Ok(at_home)
     }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use diesel::QueryResult;
+
 use super::core::PeopleCore;
 use crate::domain::error::{Error, Result, Violation};
 use crate::domain::validate;
@@ -57,6 +59,14 @@ impl Users<'_> {
         let contact_point = contact_point.as_deref();
         let mut connection = self.core.base.connection().await?;
         Ok(users::search(&mut connection, viewer.user, query, contact_point, after, limit).await?)
+    }
+}
+
+/// Reads the user with this id or username, for commands.
+pub(super) async fn by_id_or_username(conn: &mut Connection, user: &str) -> QueryResult<Option<User>> {
+    match user.parse::<UserId>() {
+        Ok(id) => users::by_id(conn, id).await,
+        Err(_) => users::by_username(conn, &user.trim().to_lowercase()).await,
     }
 }
 

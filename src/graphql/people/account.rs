@@ -11,16 +11,16 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, parse_changed_id};
 
-/// A signed-in session with its tokens: the result of the mutations `register`, `login`, `loginWithCode`,
-/// `resetPassword` and `refreshSession`.
+/// A signed-in session with its tokens: the result of the mutations `register`, `createGuest`, `login`,
+/// `completeLogin`, `loginWithCode`, `loginWithPasskey`, `signInWithToken`, `resetPassword` and `refreshSession`.
 #[derive(SimpleObject)]
 pub struct AuthPayload {
     /// The signed-in account.
     viewer: Viewer,
     /// The session to which the tokens belong.
     session: Session,
-    /// Whether the mutation has made a new account. After `loginWithCode` such an account has a generated username,
-    /// which `updateProfile` can change.
+    /// Whether the mutation has made a new account. After `loginWithCode`, `signInWithToken` and `createGuest` such an
+    /// account has a username that its user has not chosen, which `updateProfile` can change.
     is_new_account: bool,
     /// Signed JWT that authenticates requests: `Authorization: Bearer …` over HTTP, `connectionParams` over WebSocket.
     access_token: String,
@@ -107,16 +107,19 @@ pub struct ChangePasswordPayload {
 /// Input of the `deleteAccount` mutation.
 #[derive(InputObject)]
 pub struct DeleteAccountInput {
-    /// The current password of the account. Either the password or `code` is required, because the person who uses a
-    /// signed-in device might not be the owner of the account.
+    /// The current password of the account. One of the password, `code` and `token` is required, because the person who
+    /// uses a signed-in device might not be the owner of the account. A guest sends none of them.
     password: Option<String>,
     /// A code that `requestCode` sent with the purpose CONFIRM to a verified e-mail address or phone number of the
-    /// viewer. An account without a password needs it.
+    /// viewer.
     code: Option<String>,
     /// The `challenge` of the request for this code. With it, attempts of other clients can neither use up the tries of
     /// the code nor delay this one. If omitted, the code is compared with the newest ones that are not expired. Ignored
-    /// with `password`.
+    /// without `code`.
     challenge: Option<String>,
+    /// A token of an identity of the viewer, or the sign-in code of a login in the browser. The same rules apply as for
+    /// `confirmIdentity`.
+    token: Option<String>,
 }
 
 /// Result of the `deleteAccount` mutation.
@@ -159,9 +162,9 @@ pub struct AccountMutation;
 #[Object]
 impl AccountMutation {
     /// Creates an account and signs it in. The response does not depend on whether another account has the same e-mail
-    /// address or phone number. Errors: FORBIDDEN if `ServerInfo.registration` is CLOSED. BAD_USER_INPUT if a field
-    /// breaks its rule, or if `invite` is required and missing, unknown, used up or expired. CONFLICT if the username
-    /// is taken.
+    /// address or phone number. Errors: FORBIDDEN if `ServerInfo.registration` is CLOSED or EXTERNAL. BAD_USER_INPUT if
+    /// a field breaks its rule, or if `invite` is required and missing, unknown, used up or expired. CONFLICT if the
+    /// username is taken.
     async fn register(
         &self,
         ctx: &Context<'_>,
@@ -181,7 +184,8 @@ impl AccountMutation {
     }
 
     /// Signs in with a password and opens a session. Errors: UNAUTHENTICATED if the account does not exist or the
-    /// password is wrong. BAD_USER_INPUT if `deviceName` breaks its rule. RATE_LIMITED after too many wrong passwords.
+    /// password is wrong. FACTOR_REQUIRED if the password is right and the account has a second factor: see
+    /// `completeLogin`. BAD_USER_INPUT if `deviceName` breaks its rule. RATE_LIMITED after too many wrong passwords.
     async fn login(
         &self,
         ctx: &Context<'_>,
@@ -210,8 +214,8 @@ impl AccountMutation {
 
     /// Changes the password, ends all other sessions of the account, and sends a notice to its verified e-mail address
     /// and phone number. Errors: BAD_USER_INPUT if the current password is wrong or missing, or if the new password
-    /// breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has no password and the identity
-    /// is not confirmed. RATE_LIMITED after too many wrong passwords.
+    /// breaks its rule. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has no password or has a second
+    /// factor, and the identity is not confirmed. RATE_LIMITED after too many wrong passwords.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
@@ -225,18 +229,19 @@ impl AccountMutation {
     }
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
-    /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password or the
-    /// code is wrong. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too many
-    /// wrong passwords or codes.
+    /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password, the
+    /// code or the token is wrong. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a second factor
+    /// and the identity is not confirmed. CONFLICT if the account was added to a conversation meanwhile: retry.
+    /// RATE_LIMITED after too many wrong passwords, codes or tokens.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The password or a code, as a confirmation.")] input: DeleteAccountInput,
+        #[graphql(desc = "The password, a code or a token, as a confirmation.")] input: DeleteAccountInput,
     ) -> Result<DeleteAccountPayload> {
         let viewer = ctx.viewer()?;
-        let DeleteAccountInput { password, code, challenge } = input;
+        let DeleteAccountInput { password, code, challenge, token } = input;
         let code = code.map(|code| EnteredCode { code, challenge });
-        ctx.app().delete_account(viewer, password, code, &ctx.client()).await?;
+        ctx.app().delete_account(viewer, password, code, token, &ctx.client()).await?;
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 

@@ -9,6 +9,7 @@ use crate::domain::people::code_logins::{CodeLogin, PasswordReset};
 use crate::domain::people::code_slots::CodePurpose as Purpose;
 use crate::domain::people::confirmations::Proof;
 use crate::domain::people::contact_point::ContactPointInput;
+use crate::domain::people::factors::FactorInput;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::scalars::DateTime;
@@ -123,13 +124,25 @@ pub struct CodeConfirmationInput {
     challenge: Option<String>,
 }
 
-/// Input of the `confirmIdentity` mutation: either a password or a code.
+/// Input of the `confirmIdentity` mutation: exactly one proof. An account with a second factor needs `totp`,
+/// `recoveryCode` or `passkey`.
 #[derive(OneofObject)]
 pub enum ConfirmIdentityInput {
     /// The current password of the account.
     Password(String),
     /// A code that `requestCode` sent with the purpose CONFIRM.
     Code(CodeConfirmationInput),
+    /// A token of an identity of the viewer, or the sign-in code of a login in the browser. The user must have signed
+    /// in at the issuer in the last 10 minutes: the claim `auth_time` of the token, or `iat` if it does not have that
+    /// one.
+    Token(String),
+    /// The newest code of the authenticator app, six digits.
+    Totp(String),
+    /// An unused recovery code.
+    RecoveryCode(String),
+    /// JSON text of the credential with which a passkey of the viewer has answered the options of
+    /// `passkeyRequestOptions`: `JSON.stringify(credential)`.
+    Passkey(String),
 }
 
 /// Result of the `confirmIdentity` mutation.
@@ -148,7 +161,8 @@ impl CodeMutation {
     /// once and for 10 minutes. It allows 5 tries with its challenge and 5 without. Up to 20 codes with the same
     /// purpose work at the same time. The response does not depend on whether an account has the e-mail address or
     /// phone number. No code is sent if it could not be used: RESET_PASSWORD needs an account that has verified it, and
-    /// so does LOGIN if registration is closed. No code is sent either if too many e-mails or SMS wait or were sent.
+    /// so does LOGIN if registration is CLOSED or
+    /// EXTERNAL. No code is sent either if too many e-mails or SMS wait or were sent.
     /// Errors: BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM.
     /// UNAUTHENTICATED if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
     async fn request_code(
@@ -166,9 +180,10 @@ impl CodeMutation {
 
     /// Signs in with a code of the purpose LOGIN. If no account has verified the e-mail address or phone number, makes
     /// a new account without a password, as `ServerInfo.registration` allows: see `AuthPayload.isNewAccount`. An
-    /// account that only claims it, unverified, is not signed in. Errors: BAD_USER_INPUT if the code is wrong, expired
-    /// or used, or if a new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is
-    /// CLOSED. RATE_LIMITED after too many wrong codes.
+    /// account that only claims it, unverified, is not signed in. Errors: FACTOR_REQUIRED if the code is right and the
+    /// account has a second factor: see `completeLogin`. BAD_USER_INPUT if the code is wrong, expired or used, or if a
+    /// new account needs a valid `invite`. FORBIDDEN if a new account is needed and registration is CLOSED or EXTERNAL.
+    /// RATE_LIMITED after too many wrong codes.
     async fn login_with_code(
         &self,
         ctx: &Context<'_>,
@@ -203,9 +218,10 @@ impl CodeMutation {
     }
 
     /// Sets a new password with a code of the purpose RESET_PASSWORD, ends all sessions of the account, and signs in.
-    /// The server sends a notice to the verified e-mail address and phone number of the account. Errors: BAD_USER_INPUT
-    /// if the code is wrong, expired or used, or if the new password breaks its rule. RATE_LIMITED after too many wrong
-    /// codes.
+    /// The server sends a notice to the verified e-mail address and phone number of the account. Errors:
+    /// FACTOR_REQUIRED if the code is right and the account has a second factor: `completeLogin` then sets the
+    /// password. BAD_USER_INPUT if the code is wrong, expired or used, or if the new password breaks its rule.
+    /// RATE_LIMITED after too many wrong codes.
     async fn reset_password(
         &self,
         ctx: &Context<'_>,
@@ -223,12 +239,12 @@ impl CodeMutation {
 
     /// Confirms that the person who uses this session is the owner of the account. For 10 minutes, the session can then
     /// make changes that otherwise fail with FORBIDDEN and the reason CONFIRMATION_REQUIRED. Signing in confirms the
-    /// identity too. Errors: BAD_USER_INPUT if the password or the code is wrong. RATE_LIMITED after too many wrong
-    /// passwords or codes.
+    /// identity too. Errors: BAD_USER_INPUT if the proof is wrong, or if the account has a second factor and the input
+    /// has only the password, a code or a token. RATE_LIMITED after too many wrong proofs.
     async fn confirm_identity(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The password or a code.")] input: ConfirmIdentityInput,
+        #[graphql(desc = "The proof of the identity.")] input: ConfirmIdentityInput,
     ) -> Result<ConfirmIdentityPayload> {
         let viewer = ctx.viewer()?;
         let confirmed_until = ctx.app().confirmations().confirm(viewer, input.into(), &ctx.client()).await?;
@@ -252,6 +268,10 @@ impl From<ConfirmIdentityInput> for Proof {
             ConfirmIdentityInput::Code(CodeConfirmationInput { contact_point, code, challenge }) => {
                 Self::Code(contact_point.into(), EnteredCode { code, challenge })
             }
+            ConfirmIdentityInput::Token(token) => Self::Token(token),
+            ConfirmIdentityInput::Totp(code) => Self::Factor(FactorInput::Totp(code)),
+            ConfirmIdentityInput::RecoveryCode(code) => Self::Factor(FactorInput::RecoveryCode(code)),
+            ConfirmIdentityInput::Passkey(credential) => Self::Passkey(credential),
         }
     }
 }

@@ -52,6 +52,11 @@ impl User {
         presence.map(Into::into).ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
     }
 
+    /// Whether the account is a guest: it has no way to sign in again, and ends with its session. See `createGuest`.
+    async fn is_guest(&self) -> bool {
+        self.0.is_guest
+    }
+
     /// When the account was created.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()

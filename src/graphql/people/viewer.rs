@@ -4,6 +4,8 @@ use async_graphql::{Context, ID, InputObject, Object};
 use chrono::Utc;
 
 use super::contact::{ContactRequest, ContactRequestDirection};
+use super::identity::Identity as LinkedIdentity;
+use super::passkey::Passkey;
 use super::privacy::PrivacySettings;
 use super::session::Session;
 use super::user::User;
@@ -49,8 +51,9 @@ impl Viewer {
         self.row.email.as_deref()
     }
 
-    /// Whether the viewer has proved by a code that `email` is their address. False without an e-mail address. An
-    /// unverified address works neither for login nor in searches, and other accounts may have the same address.
+    /// Whether the viewer has proved by a code, or an issuer has stated, that `email` is their address. False without
+    /// an e-mail address. An unverified address works neither for login nor in searches, and other accounts may have
+    /// the same address.
     async fn email_verified(&self) -> bool {
         self.row.email_verified_at.is_some()
     }
@@ -66,10 +69,28 @@ impl Viewer {
         self.row.phone_verified_at.is_some()
     }
 
-    /// Whether the account has a password. An account that `loginWithCode` made has none until `changePassword` or
-    /// `resetPassword` sets one.
+    /// Whether the account has a password. An account that `loginWithCode`, `signInWithToken` or `createGuest` made has
+    /// none until a mutation such as `changePassword` sets one.
     async fn has_password(&self) -> bool {
         self.row.password_hash.is_some()
+    }
+
+    /// Whether the account has an authenticator app as its second factor.
+    async fn totp_enabled(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(ctx.app().second_factors().is_totp_enabled(self.identity).await?)
+    }
+
+    /// Number of unused recovery codes. Null if the account has no authenticator app.
+    async fn recovery_codes_left(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+        let left = ctx.app().second_factors().recovery_codes_left(self.identity).await;
+        let left = left.map(|left| left.map(|left| i32::try_from(left).unwrap_or(i32::MAX)));
+        left.map_err(Into::into).transpose()
+    }
+
+    /// The passkeys of the account, oldest first, at most 20.
+    async fn passkeys(&self, ctx: &Context<'_>) -> Result<Vec<Passkey>> {
+        let rows = ctx.app().passkeys().list(self.identity).await?;
+        Ok(rows.into_iter().map(Passkey).collect())
     }
 
     /// The viewer's conversations, most recently active first. Archived conversations are listed only with the filter
@@ -160,6 +181,12 @@ impl Viewer {
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         let row = ctx.app().calls().current(self.identity).await;
         row.map(|row| row.map(|row| Call::of_user(row, self.identity.user))).map_err(Into::into).transpose()
+    }
+
+    /// The identities at issuers by which the viewer can sign in, oldest first. At most 20.
+    async fn identities(&self, ctx: &Context<'_>) -> Result<Vec<LinkedIdentity>> {
+        let rows = ctx.app().identities().list(self.identity).await?;
+        Ok(rows.into_iter().map(|row| LinkedIdentity { row }).collect())
     }
 
     /// The signed-in devices of the viewer, most recently used first.

@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 
 use crate::ids::{SessionId, UserId};
 use crate::store::Connection;
-use crate::store::schema::{refresh_tokens, sessions};
+use crate::store::schema::{refresh_tokens, sessions, users};
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
@@ -20,8 +20,14 @@ pub struct Session {
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When the user last proved their identity in this session: by signing in, or later by a password or a code.
+    /// When the user last proved their identity in this session: by signing in, or later by `confirmIdentity`.
     pub confirmed_at: DateTime<Utc>,
+    /// The claim `iss` of the token with which the user signed in. None if the user did not sign in with a token.
+    pub issuer: Option<String>,
+    /// The claim `sub` of that token.
+    pub issuer_subject: Option<String>,
+    /// The claim `sid` of that token: the session at the issuer. None if the token has none.
+    pub issuer_session: Option<String>,
 }
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -94,11 +100,16 @@ pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -
     .await
 }
 
-/// Reads when the user of the session last proved their identity. Returns None if the session does not exist or is
-/// revoked.
-pub async fn confirmed_at(conn: &mut Connection, id: SessionId) -> QueryResult<Option<DateTime<Utc>>> {
-    let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
-    unrevoked.select(sessions::confirmed_at).first(conn).await.optional()
+/// Reads when the user of the session last proved their identity, and whether the user is a guest. Returns None if the
+/// session does not exist or is revoked.
+pub async fn confirmed_at(conn: &mut Connection, id: SessionId) -> QueryResult<Option<(DateTime<Utc>, bool)>> {
+    sessions::table
+        .inner_join(users::table)
+        .filter(sessions::id.eq(id).and(sessions::revoked_at.is_null()))
+        .select((sessions::confirmed_at, users::is_guest))
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// Records that the user of the session has proved their identity. Returns false if the session does not exist or is
@@ -106,6 +117,18 @@ pub async fn confirmed_at(conn: &mut Connection, id: SessionId) -> QueryResult<O
 pub async fn confirm(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
     let unrevoked = sessions::table.find(id).filter(sessions::revoked_at.is_null());
     diesel::update(unrevoked).set(sessions::confirmed_at.eq(now)).execute(conn).await.map(|rows| rows == 1)
+}
+
+/// Ends the confirmations of all sessions of the user except `kept`: sets them to the time `expired`, unless they are
+/// older.
+pub async fn end_confirmations(
+    conn: &mut Connection,
+    user: UserId,
+    kept: SessionId,
+    expired: DateTime<Utc>,
+) -> QueryResult<()> {
+    let others = sessions::user_id.eq(user).and(sessions::id.ne(kept)).and(sessions::confirmed_at.gt(expired));
+    diesel::update(sessions::table.filter(others)).set(sessions::confirmed_at.eq(expired)).execute(conn).await.map(drop)
 }
 
 /// Revokes the user's sessions that `which` selects and that are not revoked yet. Returns their ids.
@@ -133,6 +156,36 @@ pub enum Revoke {
     One(SessionId),
     All,
     AllBut(SessionId),
+}
+
+/// Revokes the sessions that users opened with tokens of the issuer up to `opened_until`: those of the subject, of the
+/// session at the issuer, or of both if both are given. Returns their ids and users. Revokes nothing if none is given.
+pub async fn revoke_of_issuer(
+    conn: &mut Connection,
+    issuer: &str,
+    (subject, session): (Option<&str>, Option<&str>),
+    opened_until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<(SessionId, UserId)>> {
+    let live = sessions::table
+        .filter(sessions::issuer.eq(issuer))
+        .filter(sessions::created_at.le(opened_until).and(sessions::revoked_at.is_null()));
+    let (revoked, result) = (sessions::revoked_at.eq(now), (sessions::id, sessions::user_id));
+    match (subject, session) {
+        (Some(subject), Some(session)) => {
+            let both = sessions::issuer_subject.eq(subject).and(sessions::issuer_session.eq(session));
+            diesel::update(live.filter(both)).set(revoked).returning(result).load(conn).await
+        }
+        (Some(subject), None) => {
+            let of_subject = live.filter(sessions::issuer_subject.eq(subject));
+            diesel::update(of_subject).set(revoked).returning(result).load(conn).await
+        }
+        (None, Some(session)) => {
+            let of_session = live.filter(sessions::issuer_session.eq(session));
+            diesel::update(of_session).set(revoked).returning(result).load(conn).await
+        }
+        (None, None) => Ok(Vec::new()),
+    }
 }
 
 /// Records a use of the session: the time, the new expiry, and the IP address if it is known.

@@ -35,6 +35,8 @@ pub struct User {
     /// When the user verified the phone number. None while the number is unverified. An unverified number is accepted
     /// neither for login nor in searches.
     pub phone_verified_at: Option<DateTime<Utc>>,
+    /// Whether the user has no way to sign in again: neither a password, a verified address or number, nor an identity.
+    pub is_guest: bool,
     #[diesel(embed)]
     pub privacy: Privacy,
 }
@@ -134,7 +136,7 @@ pub async fn set_verified_email(
     now: DateTime<Utc>,
 ) -> QueryResult<User> {
     diesel::update(users::table.find(id))
-        .set((users::email.eq(email), users::email_verified_at.eq(now)))
+        .set((users::email.eq(email), users::email_verified_at.eq(now), users::is_guest.eq(false)))
         .returning(User::as_returning())
         .get_result(conn)
         .await
@@ -148,7 +150,7 @@ pub async fn set_verified_phone(
     now: DateTime<Utc>,
 ) -> QueryResult<User> {
     diesel::update(users::table.find(id))
-        .set((users::phone.eq(phone), users::phone_verified_at.eq(now)))
+        .set((users::phone.eq(phone), users::phone_verified_at.eq(now), users::is_guest.eq(false)))
         .returning(User::as_returning())
         .get_result(conn)
         .await
@@ -181,7 +183,7 @@ pub async fn replace_password(
     new: &str,
 ) -> QueryResult<Option<User>> {
     diesel::update(users::table.find(id).filter(users::password_hash.is_not_distinct_from(old)))
-        .set(users::password_hash.eq(new))
+        .set((users::password_hash.eq(new), users::is_guest.eq(false)))
         .returning(User::as_returning())
         .get_result(conn)
         .await
@@ -191,6 +193,28 @@ pub async fn replace_password(
 /// Sets the password hash of the user, whatever it was before.
 pub async fn set_password(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<()> {
     diesel::update(users::table.find(id)).set(users::password_hash.eq(hash)).execute(conn).await.map(drop)
+}
+
+/// Gives a guest a username and a password. Violates a unique index if the username is taken. Returns None if the user
+/// is no guest.
+pub async fn upgrade_guest(
+    conn: &mut Connection,
+    id: UserId,
+    username: &str,
+    password_hash: &str,
+) -> QueryResult<Option<User>> {
+    diesel::update(users::table.find(id).filter(users::is_guest))
+        .set((users::username.eq(username), users::password_hash.eq(password_hash), users::is_guest.eq(false)))
+        .returning(User::as_returning())
+        .get_result(conn)
+        .await
+        .optional()
+}
+
+/// Records that the user has a way to sign in. Returns whether the user was a guest.
+pub async fn end_guest(conn: &mut Connection, id: UserId) -> QueryResult<bool> {
+    let guest = users::table.find(id).filter(users::is_guest);
+    diesel::update(guest).set(users::is_guest.eq(false)).execute(conn).await.map(|rows| rows == 1)
 }
 
 /// Reads when each user was last seen. Leaves out users who were never seen.

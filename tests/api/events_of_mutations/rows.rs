@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::{CLOSED, Row};
-use crate::support::{PASSWORD, User};
+use crate::support::{Authenticator, PASSWORD, User, secret_token};
 
 macro_rules! row {
     ($mutation:literal, log $log:expr, ada $ada:expr, bob $bob:expr, |$world:ident| $perform:expr) => {
@@ -37,6 +37,8 @@ pub fn rows() -> Vec<Row> {
             let eve = world.node.register("eve").await;
             world.ada.add_participants(&world.group, &[&eve]).await.data()
         }),
+        // Second factors and passkeys concern only the sign-in, so they cause no events.
+        row!("addPasskey", log [], ada [], bob [], |world| world.ada.add_passkey(&mut Authenticator::new()).await),
         row!("addReaction", log["message_updated"], ada["MessageUpdated"], bob["MessageUpdated"], |world| world
             .about("addReaction", ", emoji: \"👍\"")
             .await),
@@ -54,10 +56,21 @@ pub fn rows() -> Vec<Row> {
             }) { viewer { id } } }";
             world.ada.query(query, json!({"old": PASSWORD})).await
         }),
+        row!("completeLogin", log [], ada [], bob [], |world| {
+            let (app, _) = world.ada.enable_totp().await;
+            let challenge = world.node.challenge_of(&world.ada).await;
+            world.node.complete_login(&challenge, json!({"totp": app.code_in(1)})).await.data()
+        }),
         // An attachment causes no event until a message with it is sent.
         row!("completeUpload", log [], ada [], bob [], |world| world.ada.upload_note("note").await),
         row!("confirmIdentity", log [], ada [], bob [], |world| {
             world.ada.confirm_by_password(PASSWORD).await.data()
+        }),
+        row!("confirmTotp", log [], ada [], bob [], |world| world.ada.enable_totp().await),
+        // A new account causes no event.
+        row!("createGuest", log [], ada [], bob [], |world| {
+            let query = "mutation { createGuest(input: {}) { accessToken } }";
+            world.node.call(None, query, json!({})).await.data()
         }),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
@@ -105,6 +118,10 @@ pub fn rows() -> Vec<Row> {
             world.ada.query(query, json!({"id": own["id"], "scope": "EVERYONE"})).await;
             world.ada.query(query, json!({"id": world.message["id"], "scope": "VIEWER"})).await
         }),
+        row!("disableTotp", log [], ada [], bob [], |world| {
+            world.ada.enable_totp().await;
+            world.ada.query("mutation { disableTotp { viewer { id } } }", json!({})).await
+        }),
         row!("editMessage", log ["message_added", "message_updated"], ada ["MessageAdded", "MessageUpdated"], bob ["MessageAdded", "MessageUpdated"], |world| {
             let own = world.ada.send(&world.direct, "hello").await;
             let query = "mutation ($id: ID!) { editMessage(input: {messageId: $id, body: \"hi\"}) { message { id } } }";
@@ -131,8 +148,16 @@ pub fn rows() -> Vec<Row> {
             log ["conversation_removed", "conversation_updated", "membership_updated", "message_added", "message_added"],
             ada ["ConversationRemoved"], bob ["ConversationUpdated", "MembershipUpdated", "MessageAdded", "MessageAdded"],
             |world| world.ada.leave(&world.group).await.data()),
+        row!("linkIdentity", log [], ada [], bob [], |world| {
+            world.ada.link_identity(&secret_token(&world.ada.id)).await.data()
+        }),
         // A new session causes no event.
         row!("loginWithCode", log [], ada [], bob [], |world| world.node.user_by_code(&email(&world.ada)).await),
+        row!("loginWithPasskey", log [], ada [], bob [], |world| {
+            let mut authenticator = Authenticator::new();
+            world.ada.add_passkey(&mut authenticator).await;
+            world.node.login_with_passkey(&authenticator).await.data()
+        }),
         row!("login", log [], ada [], bob [], |world| {
             User::login(&*world.node, &world.ada.username, PASSWORD).await
         }),
@@ -151,7 +176,13 @@ pub fn rows() -> Vec<Row> {
             let eve = world.node.register("eve").await;
             world.ada.open_direct(&eve).await
         }),
+        row!("passkeyCreationOptions", log [], ada [], bob [], |world| world.ada.creation_options().await),
+        row!("passkeyRequestOptions", log [], ada [], bob [], |world| world.node.passkey_options().await),
         row!("pinMessage", log ["message_updated", "message_added"], ada ["MessageUpdated", "MessageAdded"], bob ["MessageUpdated", "MessageAdded"], |world| world.about("pinMessage", "").await),
+        row!("regenerateRecoveryCodes", log [], ada [], bob [], |world| {
+            world.ada.enable_totp().await;
+            world.ada.query("mutation { regenerateRecoveryCodes { recoveryCodes } }", json!({})).await
+        }),
         row!("refreshSession", log [], ada [], bob [], |world| {
             let query = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
             world.node.call(None, query, json!({"token": world.ada.refresh_token})).await.data()
@@ -165,9 +196,19 @@ pub fn rows() -> Vec<Row> {
         row!("removeParticipant", log ["conversation_removed", "conversation_updated", "message_added"],
             ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"],
             |world| world.ada.remove(&world.group, &world.bob).await.data()),
+        row!("removePasskey", log [], ada [], bob [], |world| {
+            let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
+            let query = "mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }";
+            world.ada.query(query, json!({"id": passkey["id"]})).await
+        }),
         row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
             world.about("addReaction", ", emoji: \"👍\"").await;
             world.about("removeReaction", ", emoji: \"👍\"").await;
+        }),
+        row!("renamePasskey", log [], ada [], bob [], |world| {
+            let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
+            let query = "mutation ($id: ID!) { renamePasskey(input: {id: $id, name: \"x\"}) { passkey { id } } }";
+            world.ada.query(query, json!({"id": passkey["id"]})).await
         }),
         row!("requestCode", log [], ada [], bob [], |world| world.node.code(&email(&world.ada), "LOGIN").await),
         // Ada has two sessions, and both end.
@@ -210,6 +251,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation { setPresence(input: {status: AWAY}) { presence { status } } }";
             world.ada.query(query, json!({})).await
         }),
+        row!("setUpTotp", log [], ada [], bob [], |world| world.ada.set_up_totp().await),
         row!("setTyping", log [], ada [], bob ["TypingChanged"], |world| {
             let query =
                 "mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }";
@@ -219,6 +261,9 @@ pub fn rows() -> Vec<Row> {
             ada ["ConversationUpdated", "MessageAdded"],
             bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
             |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
+        row!("signInWithToken", log [], ada [], bob [], |world| {
+            world.node.user_by_token(&secret_token(&world.ada.id)).await
+        }),
         row!("startCall", log ["membership_updated", "call_ringing"], ada ["MembershipUpdated"], bob ["CallRinging"],
             |world| world.ada.start_call(&world.direct).await.data()),
         row!("unbanUser", log ["conversation_removed", "conversation_updated", "message_added", "conversation_updated"],
@@ -229,6 +274,10 @@ pub fn rows() -> Vec<Row> {
         row!("unblockUser", log ["contacts_changed"; 2], ada ["ContactsChanged"; 2], bob [], |world| {
             world.toward_bob("blockUser", "user { id }").await;
             world.toward_bob("unblockUser", "user { id }").await;
+        }),
+        row!("unlinkIdentity", log [], ada [], bob [], |world| {
+            let linked = world.ada.link_identity(&secret_token(&world.ada.id)).await.data();
+            world.ada.unlink_identity(&linked["linkIdentity"]["viewer"]["identities"][0]["id"]).await.data()
         }),
         row!("unpinMessage", log ["message_updated", "message_added", "message_updated"], ada ["MessageUpdated", "MessageAdded", "MessageUpdated"], bob ["MessageUpdated", "MessageAdded", "MessageUpdated"], |world| {
             world.about("pinMessage", "").await;
@@ -251,6 +300,17 @@ pub fn rows() -> Vec<Row> {
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
+        }),
+        // The event is of the guest.
+        row!("upgradeGuest", log ["user_updated"], ada [], bob [], |world| {
+            let create = "mutation { createGuest(input: {}) {
+                accessToken refreshToken session { id } viewer { user { id username } }
+            } }";
+            let created = world.node.call(None, create, json!({})).await.data();
+            let guest = User::from_payload(&*world.node, &created["createGuest"]);
+            let query = "mutation ($input: UpgradeGuestInput!) { upgradeGuest(input: $input) { viewer { id } } }";
+            let username = format!("up_{}", &world.ada.username);
+            guest.query(query, json!({"input": {"username": username, "password": PASSWORD}})).await
         }),
         row!("verifyContactPoint", log ["user_updated"], ada [], bob [], |world| {
             world.ada.verify(&world.node, &email(&world.ada)).await

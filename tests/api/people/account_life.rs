@@ -7,7 +7,7 @@ use parlance::domain::people::export::{ExportError, export};
 use parlance::ids::UserId;
 use serde_json::{Value, json};
 
-use crate::support::{Node, PASSWORD, PATIENCE, TestDatabase, User, within};
+use crate::support::{Node, PASSWORD, PATIENCE, TestDatabase, User, secret_issuer, secret_token, within};
 
 const HISTORY: &str = "query ($id: ID!) { conversation(id: $id) {
     participantCount createdBy { id } participants { nodes { role user { id } } }
@@ -227,8 +227,9 @@ async fn archive(database: &TestDatabase, user: &str) -> Result<Value, ExportErr
 #[tokio::test]
 async fn the_export_holds_all_data_of_the_user_and_no_other_data() {
     let database = TestDatabase::new().await;
-    let node = Node::build().start_on(&database).await;
+    let node = Node::build().flag(&secret_issuer()).start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    ada.link_identity(&secret_token("her subject")).await.data();
     let (direct, group) = (ada.open_direct(&bob).await, bob.create_group("His", &[&ada]).await);
     ada.send(&direct, "mine \"quoted\"\n").await;
     let his = bob.send(&direct, "not mine").await;
@@ -264,6 +265,7 @@ async fn the_export_holds_all_data_of_the_user_and_no_other_data() {
     assert_eq!(by_name["user"]["username"], ada.username.as_str());
     assert_eq!(by_name["user"].get("passwordHash"), None);
     assert_eq!(by_name["sessions"][0]["id"], ada.session.as_str());
+    assert_eq!(by_name["identities"][0]["subject"], "her subject");
     let memberships = by_name["memberships"].as_array().unwrap();
     assert_eq!(memberships.len(), 1);
     assert_eq!((&memberships[0]["conversationId"], &memberships[0]["kind"]), (&json!(direct), &json!("DIRECT")));

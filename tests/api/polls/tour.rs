@@ -8,7 +8,7 @@ use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use serde_json::{Value, json};
 
 use super::{AFTERMATH, ATTEMPTS, Measured, Meter, TOUR_BOUND, clients};
-use crate::events_of_mutations::{World, rows};
+use crate::events_of_mutations::{World, builder, rows};
 use crate::support::{Node, Socket, User};
 
 /// Returns the names of the fields of a root type.
@@ -35,7 +35,7 @@ fn mutations_with_usual_inputs_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let toured: Vec<_> = rows().iter().map(|row| row.mutation).collect();
     assert_eq!(missing("Mutation", toured), [""; 0]);
-    let measured = Measured::start(&meter, Node::build().receive_notices());
+    let measured = Measured::start(&meter, builder());
     clients(async {
         for row in rows() {
             let world = World::new(Arc::clone(&measured.node)).await;
@@ -121,6 +121,9 @@ fn mutations_with_large_inputs_block_no_thread_for_long() {
             let input = json!({"contactPoint": {kind: "@".repeat(300_000)}, "code": "1".repeat(300_000)});
             meter.measure("loginWithCode, refused", node.call(None, login, json!({"input": input}))).await;
         }
+        let sign_in = "mutation ($token: String!) { signInWithToken(input: {token: $token}) { accessToken } }";
+        let input = json!({"token": "x.".repeat(400_000)});
+        meter.measure("signInWithToken, refused", node.call(None, sign_in, input)).await;
         let token = "x".repeat(30_000);
         meter.measure("a long access token", node.call(Some(&token), "{ viewer { id } }", json!({}))).await;
 

@@ -1,13 +1,16 @@
 //! Nodes that run in the test process, and clients that call them over HTTP and WebSocket.
 
+pub mod authenticator;
 mod brokers;
 mod calls;
 mod client;
 mod codes;
 mod database;
+mod factors;
 mod files;
 mod groups;
 pub mod http;
+mod issuers;
 mod messages;
 mod node;
 mod notices;
@@ -16,12 +19,14 @@ mod scale;
 mod socket;
 mod waiting;
 
+pub use authenticator::Authenticator;
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
 pub use calls::{CallEvents, call_sessions};
 pub use client::{Answer, Api, User};
 pub use codes::{assert_wrong_code, contact_point, receiving, wrong_code};
 pub use database::{TestDatabase, unique};
 pub use files::{get, picture, put};
+pub use issuers::{AUDIENCE, SigningKey, TestIssuer, secret_issuer, secret_token};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, free_port, url_of_node};
 pub use scale::{ClientScale, scale};

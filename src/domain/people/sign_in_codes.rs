@@ -1,0 +1,50 @@
+//! Sign-in codes: what a login in the browser hands to the client. The client sends the code in place of a token. The
+//! token itself appears in no address, and the browser stores no address for longer than the code is valid.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use sha2::{Digest as _, Sha256};
+
+use super::core::PeopleCore;
+use crate::domain::error::Result;
+use crate::issuers::Assertion;
+use crate::store::people::sign_in_codes::{self, SignInCode};
+
+/// Prefix of each code, which distinguishes it from a token.
+const PREFIX: &str = "parlance_sc_";
+/// Number of random bytes of a code.
+const SECRET_BYTES: usize = 32;
+/// Time for which a code is valid. The page of the client uses it at once.
+const LIFETIME: TimeDelta = TimeDelta::seconds(60);
+
+/// Whether the text is a sign-in code and no token.
+pub(super) fn is_code(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
+impl PeopleCore {
+    /// Stores the assertion, and returns the code that stands for it.
+    pub(super) async fn make_sign_in_code(&self, assertion: &Assertion) -> Result<String> {
+        let code = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.base.random.bytes::<SECRET_BYTES>()));
+        let row = SignInCode {
+            code_hash: hash(&code),
+            assertion: serde_json::to_string(assertion).unwrap_or_default(),
+            expires_at: self.base.now() + LIFETIME,
+        };
+        sign_in_codes::insert(&mut *self.base.connection().await?, &row).await?;
+        Ok(code)
+    }
+
+    /// Uses up the code, and returns its assertion. Returns None if the code is unknown, used or expired.
+    pub(super) async fn take_sign_in_code(&self, code: &str) -> Result<Option<Assertion>> {
+        let mut connection = self.base.connection().await?;
+        let assertion = sign_in_codes::take(&mut connection, &hash(code), self.base.now()).await?;
+        Ok(assertion.and_then(|json| serde_json::from_str(&json).ok()))
+    }
+}
+
+/// Returns the stored form of a code, its SHA-256. A code has 256 random bits, so a hash without salt is enough.
+fn hash(code: &str) -> Vec<u8> {
+    Sha256::digest(code).to_vec()
+}

@@ -1,0 +1,72 @@
+//! Public keys in the form of COSE (RFC 9052 and RFC 9053), as authenticators send them.
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+};
+
+use super::Refusal;
+use super::cbor::{self, Item};
+
+/// The algorithms of keys that the server accepts, the preferred one first: ES256, EdDSA and RS256. All authenticators
+/// know one of them; RS256 is for Windows Hello.
+pub(super) const ALGORITHMS: [i64; 3] = [ES256, EDDSA, RS256];
+
+// Identifiers of algorithms: RFC 9053, sections 2.1 and 2.2, and RFC 8812, section 2.
+const ES256: i64 = -7;
+const EDDSA: i64 = -8;
+const RS256: i64 = -257;
+
+// Labels of the parameters of a key: RFC 9052, section 7.1, RFC 9053, section 7, and RFC 8230, section 4.
+const KEY_TYPE: i64 = 1;
+const ALGORITHM: i64 = 3;
+const CURVE: i64 = -1;
+const X: i64 = -2;
+const Y: i64 = -3;
+const MODULUS: i64 = -1;
+const EXPONENT: i64 = -2;
+
+// Types of keys: an octet key pair, an elliptic curve with both coordinates, and RSA.
+const OKP: i64 = 1;
+const EC2: i64 = 2;
+const RSA: i64 = 3;
+
+const P256: i64 = 1;
+const CURVE_ED25519: i64 = 6;
+/// Size of a coordinate of P-256, and of a key of Ed25519.
+const COORDINATE: usize = 32;
+/// Allowed size of the modulus of an RSA key in bytes: 2048 to 4096 bits. The time of a check grows with the size.
+const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
+
+/// Reads a COSE_Key.
+pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
+    let (key, rest) = cbor::read(cose).ok_or(Refusal::Malformed)?;
+    if !rest.is_empty() {
+        return Err(Refusal::Malformed);
+    }
+    let integer = |label: i64| key.get(&Item::Integer(label.into())).and_then(Item::integer);
+    let bytes = |label: i64| key.get(&Item::Integer(label.into())).and_then(Item::bytes).ok_or(Refusal::Malformed);
+    let coordinate =
+        |label| bytes(label).and_then(|bytes| <[u8; COORDINATE]>::try_from(bytes).map_err(|_| Refusal::Malformed));
+    let parsed = match (integer(ALGORITHM), integer(KEY_TYPE), integer(CURVE)) {
+        (Some(ES256), Some(EC2), Some(P256)) => {
+            // An uncompressed point, by SEC 1, section 2.3.3.
+            let point = [&[4][..], &coordinate(X)?[..], &coordinate(Y)?[..]].concat();
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
+        }
+        (Some(EDDSA), Some(OKP), Some(CURVE_ED25519)) => ParsedPublicKey::new(&ED25519, coordinate(X)?),
+        (Some(RS256), Some(RSA), None) => {
+            let (n, e) = (without_zeros(bytes(MODULUS)?), without_zeros(bytes(EXPONENT)?));
+            if !MODULUS_BYTES.contains(&n.len()) {
+                return Err(Refusal::Algorithm);
+            }
+            RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        }
+        _ => return Err(Refusal::Algorithm),
+    };
+    parsed.map_err(|_| Refusal::Malformed)
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
