@@ -37,6 +37,10 @@ fn main() -> ExitCode {
             None => error.exit(),
         },
     };
+    if let Err(error) = cli.check() {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use database::Database;
 use parlance::config::{Config, postgres_url};
+use parlance::domain::{App, OpenError};
 use parlance::random::Random;
 
 /// A chat backend: GraphQL, with subscriptions that never lose an event.
@@ -65,6 +66,14 @@ struct Migrate {
 }
 
 impl Cli {
+    /// Checks the settings that clap cannot check, because they depend on each other or on a file.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        match &self.command {
+            Command::Serve(config) => App::check(config),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         match self.command {
             Command::Schema => {

@@ -48,6 +48,11 @@ pub enum RedirectPrefix {
 }
 
 impl IssuerSettings {
+    /// Whether browsers reach this server over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
+    }
+
     /// Returns the origin of this server in the browser. Without PUBLIC_URL, `host` of the request must be an address
     /// of this machine, because a client could send any other one. Returns None otherwise.
     pub fn origin(&self, host: Option<&str>) -> Option<String> {

@@ -113,6 +113,14 @@ pub struct Cluster {
 }
 
 impl App {
+    /// Checks the settings that depend on each other or on a file, before anything is started or migrated.
+    pub fn check(config: &Config) -> Result<(), OpenError> {
+        if config.registration.guests && config.registration.registration != RegistrationMode::Open {
+            return Err(OpenError::Guests);
+        }
+        Ok(Issuers::check(config.issuers.issuers_file.as_deref())?)
+    }
+
     /// Opens the database, the log and the keys of a node, and starts its background tasks. The tasks run until `stop`
     /// is cancelled.
     pub async fn open(
@@ -123,13 +131,11 @@ impl App {
         random: Random,
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
+        Self::check(config)?;
         let Cluster { broker, exchange, limiter } = cluster;
         let metrics = Metrics::default();
         let notices = Notifier::open(&config.notices, config.logs_codes(), clock, &random, &metrics.notices(), &stop)?;
         let issuers = Issuers::open(config.issuers.issuers_file.as_deref(), config.issuers.issuer_refetch_interval)?;
-        if config.registration.guests && config.registration.registration != RegistrationMode::Open {
-            return Err(OpenError::Guests);
-        }
         let database = Database::connect(database_url, &config.postgres).await?;
         let observers = Observers::default();
         let (observing, settings) = (observers.clone(), config.log.clone());

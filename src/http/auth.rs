@@ -7,6 +7,7 @@ use async_graphql::ServerError;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Form, FromRequest as _, Path, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -24,8 +25,10 @@ use crate::domain::people::browser_logins::{Answer, Failure, LOGIN_LIFETIME};
 use crate::graphql::{Error, ErrorCode};
 
 /// Name of the cookie of a login that is not finished. With this prefix, a browser accepts the cookie only from this
-/// host, over TLS or from this machine.
+/// host, and only over TLS.
 const NAME: &str = "__Host-parlance_auth";
+/// Name of the cookie without TLS, for logins on this machine. Chrome accepts no cookie with the prefix there.
+const LOCAL_NAME: &str = "parlance_auth";
 
 /// The query of the address at which a login begins.
 #[derive(Deserialize)]
@@ -33,6 +36,8 @@ const NAME: &str = "__Host-parlance_auth";
 struct Begin {
     /// Address of the client.
     redirect: String,
+    /// SHA-256 of the client's verifier, in Base64 for URLs.
+    challenge: String,
     /// Whether a user who is signed in at the issuer has to sign in again.
     #[serde(default)]
     reauthenticate: bool,
@@ -72,9 +77,11 @@ async fn begin(
     headers: HeaderMap,
 ) -> Response {
     let logins = server.app.browser_logins();
-    match logins.start(&name, &query.redirect, query.reauthenticate, host(&uri, &headers)).await {
+    let Begin { redirect, challenge, reauthenticate } = query;
+    match logins.start(&name, &redirect, &challenge, reauthenticate, host(&uri, &headers)).await {
         Ok(started) => {
-            let cookie = cookie(&started.cookie, LOGIN_LIFETIME.num_seconds());
+            let has_tls = server.config.issuers.has_tls();
+            let cookie = cookie(has_tls, &started.cookie, LOGIN_LIFETIME.num_seconds());
             ([(SET_COOKIE, cookie)], Redirect::to(started.location.as_str())).into_response()
         }
         Err(error) => page(error),
@@ -95,17 +102,17 @@ async fn finish(
     let network = server.network(&headers, peer);
     let client = Client { network, language: language(&headers), ..Client::default() };
     let logins = server.app.browser_logins();
-    let finished = logins.finish(&name, sealed(&headers), answer, host(&uri, &headers), &client).await;
-    let response = match finished {
+    let has_tls = server.config.issuers.has_tls();
+    match logins.finish(&name, sealed(has_tls, &headers), answer, host(&uri, &headers), &client).await {
         Ok(finished) => {
             let mut address = finished.redirect;
             address.set_fragment(Some(&fragment(finished.result)));
-            Redirect::to(address.as_str()).into_response()
+            // A login can be finished once.
+            ([(SET_COOKIE, cookie(has_tls, "", 0))], Redirect::to(address.as_str())).into_response()
         }
+        // The cookie stays, so that another site cannot end a login that the user has begun.
         Err(error) => page(error),
-    };
-    // A login can be finished once.
-    ([(SET_COOKIE, cookie("", 0))], response).into_response()
+    }
 }
 
 /// Ends sessions as a logout token says (OpenID Connect Back-Channel Logout 1.0, section 2.5).
@@ -136,19 +143,21 @@ async fn log_out(
 /// Returns the host that the client has named: in HTTP/1.1 by a header, in HTTP/2 by the address.
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let named = headers.get(HOST).and_then(|host| host.to_str().ok());
-    named.or_else(|| uri.authority().map(|authority| authority.as_str()))
+    named.or_else(|| uri.authority().map(Authority::as_str))
 }
 
 /// Returns the header that sets the cookie for this many seconds.
-fn cookie(value: &str, seconds: i64) -> String {
-    format!("{NAME}={value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}")
+fn cookie(has_tls: bool, value: &str, seconds: i64) -> String {
+    let (name, secure) = if has_tls { (NAME, "; Secure") } else { (LOCAL_NAME, "") };
+    format!("{name}={value}; Path=/{secure}; HttpOnly; SameSite=Lax; Max-Age={seconds}")
 }
 
 /// Returns the value of the cookie.
-fn sealed(headers: &HeaderMap) -> Option<&str> {
+fn sealed(has_tls: bool, headers: &HeaderMap) -> Option<&str> {
+    let wanted = if has_tls { NAME } else { LOCAL_NAME };
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map(|(_, value)| value)
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
 /// Returns the fragment of the client's address.
@@ -194,11 +203,12 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let mut headers = HeaderMap::new();
-        assert_eq!(sealed(&headers), None);
-        headers.append(COOKIE, HeaderValue::from_static("a=b; __Host-parlance_auth2=c"));
-        assert_eq!(sealed(&headers), None);
+        assert_eq!(sealed(true, &headers), None);
+        headers.append(COOKIE, HeaderValue::from_static("a=b; __Host-parlance_auth2=c; parlance_auth=other"));
+        assert_eq!(sealed(true, &headers), None);
         headers.append(COOKIE, HeaderValue::from_static("d=e;__Host-parlance_auth=abc.def_g-h; i=j"));
-        assert_eq!(sealed(&headers), Some("abc.def_g-h"));
+        assert_eq!(sealed(true, &headers), Some("abc.def_g-h"));
+        assert_eq!(sealed(false, &headers), Some("other"));
     }
 
     #[test]

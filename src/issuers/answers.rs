@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{MAX_ISSUER_ANSWER, is_private};
 
+/// Maximum number of characters of an answer that an error quotes.
+const MAX_QUOTED: usize = 200;
+
 /// Reads the body as JSON. The error says what is wrong, for the log.
 pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, String> {
     let status = response.status();
@@ -21,7 +24,10 @@ pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).map_err(|error| format!("the answer is not the expected JSON: {error}"))
+    serde_json::from_slice(&body).map_err(|error| {
+        // The error can quote a value, which can be as long as the answer.
+        format!("the answer is not the expected JSON: {}", start(&error.to_string()))
+    })
 }
 
 /// Parses an address of an issuer. TLS is required, except for a host in a private network.
@@ -35,10 +41,41 @@ pub(super) fn address(text: &str) -> Option<Url> {
     allowed.then_some(url)
 }
 
+/// Parses an address that the issuer with this URL has published. An issuer with TLS may publish only addresses with
+/// TLS. Otherwise it could choose a service of the private network, and make the server send requests to it.
+pub(super) fn published(text: &str, issuer: &str) -> Option<Url> {
+    address(text).filter(|url| url.scheme() == "https" || issuer.starts_with("http://"))
+}
+
+/// Returns the start of a text that the issuer has chosen, for the log.
+pub(super) fn start(text: &str) -> String {
+    text.chars().take(MAX_QUOTED).collect()
+}
+
 /// Returns the text of an error with the texts of its causes, which the `Display` of reqwest omits. Leaves out the
 /// address.
 pub(super) fn with_causes(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let causes = iter::successors(Some(&error as &(dyn Error + 'static)), |error| error.source());
+    let causes = iter::successors(Some(&error as &(dyn Error + 'static)), |error| (**error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_with_tls_names_no_address_without() {
+        let private =
+            ["http://169.254.169.254/latest", "http://localhost:6379/", "http://redis:6379", "http://10.0.0.1/"];
+        for text in private {
+            assert!(published(text, "https://id.example.org").is_none(), "{text}");
+            assert!(published(text, "http://localhost:8080/realms/acme").is_some(), "{text}");
+        }
+        for text in ["http://example.org/keys", "ftp://example.org/keys", "file:///etc/passwd", "/keys", ""] {
+            assert!(published(text, "https://id.example.org").is_none(), "{text}");
+            assert!(published(text, "http://localhost:8080/realms/acme").is_none(), "{text}");
+        }
+        assert!(published("https://keys.example.com/", "https://id.example.org").is_some());
+    }
 }

@@ -52,14 +52,22 @@ pub(super) fn assertion(settings: &Settings, claims: &Claims, expected: &Expecte
     {
         return Err("The token is not for this login.");
     }
+    // A sign-in without a valid time could count as a recent one.
+    let authenticated_at = match claims.get("auth_time") {
+        None | Some(Value::Null) => issued_at,
+        Some(_) => {
+            let stated = time(claims, "auth_time").filter(|at| *at - settings.clock_skew <= expected.now);
+            stated.ok_or("The time of the sign-in is invalid.")?
+        }
+    };
     let names = &settings.claims;
     let named = |name: &str| find(claims, name).and_then(Value::as_str).map(str::to_owned);
-    let is_verified = find(claims, &names.email_verified).is_some_and(is_true);
+    let is_verified = settings.trust_email && find(claims, &names.email_verified).is_some_and(is_true);
     Ok(Assertion {
         issuer: settings.issuer.clone(),
         subject: subject(claims)?.ok_or("The token has no subject.")?,
         session: session(claims)?,
-        authenticated_at: time(claims, "auth_time").unwrap_or(issued_at),
+        authenticated_at,
         username: named(&names.username),
         name: named(&names.name),
         verified_email: named(&names.email).filter(|_| is_verified),
@@ -92,7 +100,7 @@ fn check_place(settings: &Settings, claims: &Claims, allowed: &[String]) -> Resu
     let is_allowed = |audience: &str| allowed.iter().any(|own| own == audience);
     let audiences: Vec<&str> = match claims.get("aud") {
         Some(Value::String(audience)) => vec![audience.as_str()],
-        Some(Value::Array(audiences)) => audiences.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Array(audiences)) => audiences.iter().map(Value::as_str).collect::<Option<_>>().unwrap_or_default(),
         _ => Vec::new(),
     };
     if !audiences.iter().any(|audience| is_allowed(audience)) {

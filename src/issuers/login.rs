@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use super::answers::{address, json, with_causes};
+use super::answers::{json, published, with_causes};
 use super::claims::Expected;
 use super::provider::Metadata;
 use super::settings::Client;
@@ -21,6 +21,7 @@ use crate::random::Random;
 /// characters are encoded than necessary.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 const NO_LOGIN: Refusal = Refusal::Invalid("This issuer has no login in the browser.");
+const ANOTHER_ISSUER: Refusal = Refusal::Invalid("Another issuer has answered. Start the login again.");
 const REFUSED: Refusal = Refusal::Invalid("The issuer refused the code of the login. Start the login again.");
 
 /// The secrets of one login. The browser keeps them between its two requests.
@@ -54,11 +55,15 @@ impl Attempt {
 
 impl Issuer {
     /// Returns the address at the issuer at which the user signs in. The issuer returns to `redirect_uri`. With
-    /// `reauthenticate`, a user who is signed in there has to sign in again.
+    /// `reauthenticate`, a user who is signed in there has to sign in again. The address has an empty fragment. Without
+    /// one, a browser would add the fragment of the address from which it comes, and the issuer could read a sign-in
+    /// code in it.
     pub async fn authorization_url(&self, attempt: &Attempt, redirect_uri: &str, reauthenticate: bool) -> Result<Url> {
         let client = self.settings.client.as_ref().ok_or(NO_LOGIN)?;
         let known = self.provider.snapshot().await.ok_or(Refusal::Unavailable)?;
-        let mut url = known.metadata.authorization_endpoint.as_deref().and_then(address).ok_or(NO_LOGIN)?;
+        let endpoint = known.metadata.authorization_endpoint.as_deref();
+        let mut url = endpoint.and_then(|text| published(text, self.url())).ok_or(NO_LOGIN)?;
+        url.set_fragment(Some(""));
         url.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &client.id)
@@ -75,16 +80,21 @@ impl Issuer {
         Ok(url)
     }
 
-    /// Exchanges the code of the issuer for an ID token, and verifies the token.
+    /// Exchanges the code of the issuer for an ID token, and verifies the token. `named` is the issuer that the answer
+    /// names. An issuer that names itself in each answer must do so in this one (RFC 9207, section 2.4).
     pub async fn exchange(
         &self,
         code: &str,
+        named: Option<&str>,
         attempt: &Attempt,
         redirect_uri: &str,
         now: DateTime<Utc>,
     ) -> Result<Assertion> {
         let client = self.settings.client.as_ref().ok_or(NO_LOGIN)?;
         let known = self.provider.snapshot().await.ok_or(Refusal::Unavailable)?;
+        if named.map_or(known.metadata.authorization_response_iss_parameter_supported, |url| url != self.url()) {
+            return Err(ANOTHER_ISSUER);
+        }
         let _permit = self.exchanges.try_acquire().map_err(|_| Refusal::Unavailable)?;
         let token = self.request_token(&known.metadata, client, code, attempt, redirect_uri).await?;
         let expected =
@@ -100,7 +110,8 @@ impl Issuer {
         attempt: &Attempt,
         redirect_uri: &str,
     ) -> Result<String> {
-        let url = metadata.token_endpoint.as_deref().and_then(address).ok_or(NO_LOGIN)?;
+        let endpoint = metadata.token_endpoint.as_deref();
+        let url = endpoint.and_then(|text| published(text, self.url())).ok_or(NO_LOGIN)?;
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),

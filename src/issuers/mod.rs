@@ -77,6 +77,11 @@ const TOO_LARGE: Refusal = Refusal::Invalid("The token is too large.");
 const UNKNOWN_ISSUER: Refusal = Refusal::Invalid("The server does not accept tokens of this issuer.");
 
 impl Issuers {
+    /// Checks the file with the issuers.
+    pub fn check(file: Option<&Path>) -> Result<(), FileError> {
+        file.map_or(Ok(()), |file| settings::read(file).map(drop))
+    }
+
     /// Reads the file with the issuers. Connects to no issuer, so that an issuer may start later.
     pub fn open(file: Option<&Path>, refetch_interval: Duration) -> Result<Self, FileError> {
         let all = file.map(settings::read).transpose()?.unwrap_or_default();

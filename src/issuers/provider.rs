@@ -1,5 +1,5 @@
-//! The addresses and keys that an issuer publishes (OpenID Connect Discovery 1.0). The server fetches them when it needs
-//! them first, and uses them while the issuer is down.
+//! The addresses and keys that an issuer publishes (OpenID Connect Discovery 1.0). The server fetches them when it
+//! needs them first, and uses them while the issuer is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::answers::{address, json, with_causes};
+use super::answers::{json, published, start, with_causes};
 use super::keys::{self, Key};
 use crate::config::ISSUER_TIMEOUT;
 
@@ -55,6 +55,9 @@ pub(super) struct Metadata {
     pub(super) token_endpoint: Option<String>,
     jwks_uri: Option<String>,
     pub(super) token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// Whether each answer to a login names the issuer (RFC 9207).
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
 }
 
 impl Provider {
@@ -69,14 +72,22 @@ impl Provider {
         let Some(known) = self.current() else { return self.refetch(None).await };
         if known.fetched_at.elapsed() >= MAX_AGE && self.may_fetch() && self.flight.try_lock().is_ok() {
             let (provider, old) = (Arc::clone(self), Arc::clone(&known));
-            tokio::spawn(async move { provider.refetch(Some(&old)).await });
+            tokio::spawn(async move { provider.fetch_newer(Some(&old)).await });
         }
         Some(known)
     }
 
     /// Fetches the metadata and keys, and returns the newest snapshot. Does not fetch them if another request has
     /// fetched them since `known`, or if the last fetch was too recent. Returns None if no fetch has succeeded.
-    pub(super) async fn refetch(&self, known: Option<&Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
+    pub(super) async fn refetch(self: &Arc<Self>, known: Option<&Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
+        let (provider, known) = (Arc::clone(self), known.cloned());
+        // A client that disconnects does not cancel a task. Otherwise its fetch would not count for the interval, and a
+        // stranger who disconnects again and again could send any number of requests to the issuer.
+        let fetching = tokio::spawn(async move { provider.fetch_newer(known.as_ref()).await });
+        fetching.await.ok().flatten()
+    }
+
+    async fn fetch_newer(&self, known: Option<&Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
         let _flight = self.flight.lock().await;
         let current = self.current();
         let is_newer = match (&current, known) {
@@ -115,7 +126,7 @@ impl Provider {
         let place = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let metadata: Metadata = self.get(&place).await?;
         if metadata.issuer != self.issuer {
-            return Err(format!("its metadata have another issuer: {}", metadata.issuer));
+            return Err(format!("its metadata have another issuer: {}", start(&metadata.issuer)));
         }
         let keys = if self.wants_keys {
             let place = metadata.jwks_uri.as_deref().ok_or("its metadata have no jwks_uri")?;
@@ -128,7 +139,8 @@ impl Provider {
     }
 
     async fn get<T: DeserializeOwned>(&self, place: &str) -> Result<T, String> {
-        let url = address(place).ok_or_else(|| format!("{place} is not an https:// address"))?;
+        let url = published(place, &self.issuer);
+        let url = url.ok_or_else(|| format!("{} is not an https:// address", start(place)))?;
         json(self.http.get(url).send().await.map_err(with_causes)?).await
     }
 }

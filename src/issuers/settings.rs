@@ -34,6 +34,8 @@ pub(super) struct Settings {
     pub(super) keys: KeySource,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) claims: ClaimNames,
+    /// Whether an e-mail address that the issuer calls verified counts as verified here.
+    pub(super) trust_email: bool,
     pub(super) link_by_verified_email: bool,
     pub(super) allow_registration: bool,
     pub(super) clock_skew: TimeDelta,
@@ -94,6 +96,8 @@ struct Entry {
     algorithms: Option<Vec<String>>,
     #[serde(default)]
     claims: ClaimNames,
+    #[serde(default = "yes")]
+    trust_email: bool,
     #[serde(default)]
     link_by_verified_email: bool,
     #[serde(default = "yes")]
@@ -160,6 +164,9 @@ impl Entry {
         if self.clock_skew_seconds > MAX_SKEW {
             return Err(format!("clockSkewSeconds is at most {MAX_SKEW}"));
         }
+        if self.link_by_verified_email && !self.trust_email {
+            return Err("linkByVerifiedEmail needs trustEmail".into());
+        }
         let client = self.client()?;
         let scopes = self.scopes.take().unwrap_or_else(|| ["openid", "profile", "email"].map(String::from).to_vec());
         if !scopes.iter().any(|scope| scope == "openid") {
@@ -182,6 +189,7 @@ impl Entry {
             keys,
             algorithms,
             claims: self.claims,
+            trust_email: self.trust_email,
             link_by_verified_email: self.link_by_verified_email,
             allow_registration: self.allow_registration,
             clock_skew: TimeDelta::seconds(self.clock_skew_seconds.into()),
@@ -207,7 +215,8 @@ impl Entry {
     }
 
     fn key_source(&self) -> Result<KeySource, String> {
-        const WRONG: &str = "keys is \"discovery\", a public key in PEM, or a JWK set";
+        const WRONG: &str =
+            "keys is \"discovery\", a public key in PEM, or a JWK set. An RSA key has at least 2048 bits";
         if let Some(secret) = &self.secret {
             if self.keys.is_some() {
                 return Err("set either secret or keys".into());
@@ -252,6 +261,14 @@ mod tests {
 
     use super::*;
 
+    /// An RSA key of 1024 bits.
+    const SHORT_RSA: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDDUH9h27DNFoymGv2vmq/fdO8u
+bh4Mezt2CdhuhS2aRLwqa8PjcREHgOnKbTtBW7rzxYwqlYly7IYgeNM+kS0vV+ww
+MMlWpO9CiDTGhJBreULolgZehRQQFLbSSHiC4L79RdU7HWEMeY/mOrn+Z0uZC8vp
+4LqoG2zTD4kldn8c+wIDAQAB
+-----END PUBLIC KEY-----";
+
     fn error(changes: &Value) -> String {
         let mut entry = json!({"name": "acme", "issuer": "https://id.example.org", "audiences": ["chat"]});
         for (name, value) in changes.as_object().unwrap() {
@@ -293,6 +310,8 @@ mod tests {
             (json!({"keys": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}), "keys has no public key"),
             (json!({"keys": "-----BEGIN PRIVATE KEY-----"}), "keys has a private key"),
             (json!({"clockSkewSeconds": 601}), "clockSkewSeconds is"),
+            (json!({"linkByVerifiedEmail": true, "trustEmail": false}), "linkByVerifiedEmail needs trustEmail"),
+            (json!({"keys": SHORT_RSA}), "keys is"),
         ] {
             let error = error(&changes);
             assert!(error.starts_with("issuer \"") && error.contains(part), "{changes}: {error}");

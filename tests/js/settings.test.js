@@ -1,7 +1,7 @@
 // Tests of invalid settings: the server does not start, and prints one line that says how to correct the setting.
 
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { flagOf, freshDirectory, launch, Server, startNodes } from './servers.mjs';
@@ -96,6 +96,30 @@ describe('an invalid setting', { concurrency: 2 }, () => {
       const line = await refusal({ env: { [name]: value } });
       assert.ok(line.startsWith(`${missing} must be set too`), line);
     }
+  });
+
+  test('is reported if the file that it names is wrong, before anything is started', async () => {
+    const dir = await freshDirectory();
+    const issuer = { name: 'acme', issuer: 'https://id.example.org', audiences: ['chat'] };
+    for (const [content, ...parts] of [
+      [undefined, 'cannot be read'],
+      ['nonsense', 'is not a JSON list of issuers'],
+      [JSON.stringify([{ ...issuer, colour: 'red' }]), 'issuer "acme"', 'unknown field `colour`'],
+      [JSON.stringify([issuer, issuer]), 'another issuer has the same name or URL'],
+      [JSON.stringify([{ ...issuer, clientId: 'chat', clientSecretFile: 'missing' }]), 'clientSecretFile (missing)'],
+    ]) {
+      const file = join(dir, 'issuers.json');
+      if (content) await writeFile(file, content);
+      const line = await refusal({ dir, env: { ISSUERS_FILE: file } });
+      assert.ok(line.startsWith(`ISSUERS_FILE (${file})`), line);
+      for (const part of parts) assert.ok(line.includes(part), `${part} in ${line}`);
+    }
+    assert.deepEqual(await readdir(dir), ['issuers.json']);
+  });
+
+  test('is reported if it contradicts another setting', async () => {
+    const line = await refusal({ env: { GUESTS: 'on', REGISTRATION: 'invite' } });
+    assert.match(line, /^GUESTS=on needs REGISTRATION=open/);
   });
 
   test('is a missing DATABASE_URL for commands other than serve', async () => {

@@ -1,5 +1,6 @@
 //! Logins in the browser. The server sends the browser to the issuer, and the issuer sends it back with a code. The
-//! server exchanges the code for a token, verifies the token, and sends the browser to the client with a sign-in code.
+//! server exchanges the code for a token, verifies the token, and sends the browser to the client with a sign-in code,
+//! which works only with a secret of the client.
 //!
 //! Between the two requests the browser keeps the secrets of the login in a cookie, which the server has sealed. So any
 //! node can finish the login, and the server stores nothing of an unfinished login.
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::core::PeopleCore;
 use super::identities::refused;
+use super::sign_in_codes::is_challenge;
 use super::tries::Subject;
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
@@ -77,6 +79,8 @@ struct Pending {
     attempt: Attempt,
     /// Address of the client.
     redirect: String,
+    /// Hash of the secret with which the client uses the sign-in code.
+    challenge: String,
     expires_at: DateTime<Utc>,
 }
 
@@ -95,20 +99,32 @@ impl BrowserLogins<'_> {
         self.core.issuers.by_url(url).map(Issuer::name)
     }
 
-    /// Begins a login that returns to `redirect`. `host` is the host of the request. With `reauthenticate`, a user who
-    /// is signed in at the issuer has to sign in again.
-    pub async fn start(&self, name: &str, redirect: &str, reauthenticate: bool, host: Option<&str>) -> Result<Started> {
+    /// Begins a login that returns to `redirect`. `challenge` is the hash of the secret with which the client uses the
+    /// sign-in code. `host` is the host of the request. With `reauthenticate`, a user who is signed in at the issuer
+    /// has to sign in again.
+    pub async fn start(
+        &self,
+        name: &str,
+        redirect: &str,
+        challenge: &str,
+        reauthenticate: bool,
+        host: Option<&str>,
+    ) -> Result<Started> {
         let (issuer, origin) = (self.issuer(name)?, self.origin(host)?);
         let allowed = |url: &Url| self.core.issuer_settings.allows_redirect(url, &origin);
         let redirect = Url::parse(redirect).ok().filter(|url| url.as_str().len() <= MAX_REDIRECT && allowed(url));
         let redirect = redirect.ok_or_else(|| {
             Error::invalid("redirect", "The login cannot return to this address: AUTH_REDIRECTS does not allow it.")
         })?;
+        if !is_challenge(challenge) {
+            return Err(Error::invalid("challenge", "The challenge of a login is a SHA-256 in Base64 for URLs."));
+        }
         let attempt = Attempt::new(&self.core.base.random);
         let url = issuer.authorization_url(&attempt, &callback(&origin, name), reauthenticate).await;
         let location = url.map_err(refused)?;
         let expires_at = self.core.base.now() + LOGIN_LIFETIME;
-        let pending = Pending { issuer: name.to_owned(), attempt, redirect: redirect.into(), expires_at };
+        let (issuer, challenge) = (name.to_owned(), challenge.to_owned());
+        let pending = Pending { issuer, attempt, redirect: redirect.into(), challenge, expires_at };
         Ok(Started { location, cookie: self.seal(&pending) })
     }
 
@@ -128,15 +144,14 @@ impl BrowserLogins<'_> {
             let is_live = self.core.base.now() < pending.expires_at;
             is_live && pending.issuer == name && answer.state.as_ref() == Some(&pending.attempt.state)
         };
-        let Pending { attempt, redirect, .. } = pending.filter(is_own).ok_or_else(not_started)?;
-        let redirect = Url::parse(&redirect).map_err(|_| not_started())?;
+        let pending = pending.filter(is_own).ok_or_else(not_started)?;
+        let redirect = Url::parse(&pending.redirect).map_err(|_| not_started())?;
         let result = match answer {
             Answer { error: Some(error), .. } => Err(Failure::AtIssuer(error_code(&error))),
-            Answer { issuer: Some(other), .. } if other != issuer.url() => {
-                Err(Failure::Here(Error::invalid("iss", "Another issuer has answered.")))
-            }
-            Answer { code: Some(code), .. } => {
-                self.exchange(issuer, &code, &attempt, &callback(&origin, name), client).await.map_err(Failure::Here)
+            Answer { code: Some(code), issuer: named, .. } => {
+                let callback = callback(&origin, name);
+                let code = self.exchange(issuer, &code, named.as_deref(), &pending, &callback, client).await;
+                code.map_err(Failure::Here)
             }
             Answer { .. } => Err(Failure::Here(Error::invalid("code", "The issuer has sent no code."))),
         };
@@ -160,22 +175,24 @@ impl BrowserLogins<'_> {
         .await
     }
 
-    /// Exchanges the issuer's code for a sign-in code. Each attempt counts for the network until it has succeeded,
-    /// because it causes a request to the issuer.
+    /// Exchanges the issuer's code for a sign-in code. `named` is the issuer that the answer names. Each attempt counts
+    /// for the network until it has succeeded, because it causes a request to the issuer.
     async fn exchange(
         &self,
         issuer: &Issuer,
         code: &str,
-        attempt: &Attempt,
+        named: Option<&str>,
+        pending: &Pending,
         callback: &str,
         client: &Client,
     ) -> Result<String> {
         let counted = self.core.count_try(Subject::Token, client.network).await?;
-        let exchanged = issuer.exchange(code, attempt, callback, self.core.base.now()).await.map_err(refused);
+        let now = self.core.base.now();
+        let exchanged = issuer.exchange(code, named, &pending.attempt, callback, now).await.map_err(refused);
         if !matches!(exchanged, Err(Error::Invalid(_))) {
             self.core.undo_try(&counted).await;
         }
-        self.core.make_sign_in_code(&exchanged?).await
+        self.core.make_sign_in_code(&exchanged?, &pending.challenge).await
     }
 
     fn issuer(&self, name: &str) -> Result<&Issuer> {

@@ -159,13 +159,14 @@ impl PeopleCore {
     }
 
     /// Whether the owner can still sign in without these addresses and numbers: by a password, by another address or
-    /// number that the server can reach, by an identity at an issuer, or by a passkey.
+    /// number that the server can reach, by an identity at an issuer that the server accepts, or by a passkey.
     pub(super) async fn can_sign_in(&self, tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
         let reaches = |kind: Kind| kind.verified(user).is_some_and(|address| self.obstacle(kind, address).is_none());
         let keeps_one = Kind::ALL.iter().any(|kind| !removed.contains(kind) && reaches(*kind));
+        let identities = identities::of_user(tx.conn(), user.id).await?;
         Ok(user.password_hash.is_some()
             || keeps_one
-            || identities::count(tx.conn(), user.id).await? > 0
+            || identities.iter().any(|identity| self.issuers.by_url(&identity.issuer).is_some())
             || passkeys::count(tx.conn(), user.id).await? > 0)
     }
 }

@@ -119,7 +119,9 @@ impl PeopleCore {
         }
         let assertion = self.take_sign_in_code(token).await?;
         assertion.ok_or_else(|| {
-            Error::invalid(TOKEN, "This sign-in code is unknown, expired or already used. Start the login again.")
+            let message = "This sign-in code is unknown, expired or already used, or its verifier is wrong. Start the \
+                           login again.";
+            Error::invalid(TOKEN, message)
         })
     }
 

@@ -10,6 +10,7 @@ use super::core::PeopleCore;
 use super::factor_logins::{FactorLogins, FirstFactor, SignIn};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::usernames::{USER, converted, generated, with_suffix};
+use crate::config::MAX_IDENTITIES;
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
@@ -96,8 +97,8 @@ impl IssuerLogins<'_> {
     }
 
     /// Opens a session of the account of the identity, of an account to which the identity can be linked, or of a new
-    /// one. Makes a challenge instead if the account of the identity has a second factor. Also returns the user to whose
-    /// account the identity was linked. Returns CONFLICT if the username is taken, or if a concurrent request has
+    /// one. Makes a challenge instead if the account of the identity has a second factor. Also returns the user to
+    /// whose account the identity was linked. Returns CONFLICT if the username is taken, or if a concurrent request has
     /// changed the account meanwhile.
     async fn open(
         &self,
@@ -111,7 +112,7 @@ impl IssuerLogins<'_> {
         let (issuer, subject) = (assertion.issuer.as_str(), assertion.subject.as_str());
         if let Some(owner) = identities::owner(tx.conn(), issuer, subject).await? {
             // The user is locked before the identity, in the same order as by the deletion of the account.
-            let user = users::lock_row(tx.conn(), owner).await?.ok_or_else(changed)?;
+            let user = users::lock_row(tx.conn(), owner).await?.ok_or_else(account_changed)?;
             if !identities::record_use(tx.conn(), owner, issuer, subject, self.core.base.now()).await? {
                 return Err(account_changed());
             }
@@ -178,12 +179,19 @@ async fn linkable(conn: &mut Connection, login: &Login<'_>) -> Result<Option<Use
 }
 
 /// Returns the id of the user. Returns FORBIDDEN if the account has a second factor, because the operator of the issuer
-/// could link an identity to it without that factor.
+/// could link an identity to it without that factor, or if the account has too many identities.
 async fn checked_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<UserId> {
     if totp_factors::is_on(tx.conn(), user.id).await? {
         return Err(Error::Forbidden(
             "The account with this e-mail address has a second factor. Sign in to it in another way, and call \
              `linkIdentity`.",
+        ));
+    }
+    let count = identities::count(tx.conn(), user.id).await?;
+    if usize::try_from(count).is_ok_and(|count| count >= MAX_IDENTITIES) {
+        return Err(Error::Forbidden(
+            "The account with this e-mail address has too many identities. Sign in to it in another way, and call \
+             `unlinkIdentity`.",
         ));
     }
     Ok(user.id)

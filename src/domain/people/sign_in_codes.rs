@@ -1,5 +1,8 @@
 //! Sign-in codes: what a login in the browser hands to the client. The client sends the code in place of a token. The
-//! token itself appears in no address, and the browser stores no address for longer than the code is valid.
+//! token itself appears in no address.
+//!
+//! A code works only together with the verifier of its login, as the codes of OAuth do with PKCE (RFC 7636). So a code
+//! that another app has read is useless, and so is the code of an attacker in the address of the client's page.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,12 +26,18 @@ pub(super) fn is_code(text: &str) -> bool {
     text.starts_with(PREFIX)
 }
 
+/// Whether the text can be the challenge of a login: a SHA-256 in Base64.
+pub(super) fn is_challenge(text: &str) -> bool {
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|hash| hash.len() == 32)
+}
+
 impl PeopleCore {
-    /// Stores the assertion, and returns the code that stands for it.
-    pub(super) async fn make_sign_in_code(&self, assertion: &Assertion) -> Result<String> {
+    /// Stores the assertion, and returns the code that stands for it. `challenge` is the hash of the verifier that the
+    /// client sends with the code.
+    pub(super) async fn make_sign_in_code(&self, assertion: &Assertion, challenge: &str) -> Result<String> {
         let code = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.base.random.bytes::<SECRET_BYTES>()));
         let row = SignInCode {
-            code_hash: hash(&code),
+            code_hash: hash(&code, challenge),
             assertion: serde_json::to_string(assertion).unwrap_or_default(),
             expires_at: self.base.now() + LIFETIME,
         };
@@ -36,15 +45,19 @@ impl PeopleCore {
         Ok(code)
     }
 
-    /// Uses up the code, and returns its assertion. Returns None if the code is unknown, used or expired.
-    pub(super) async fn take_sign_in_code(&self, code: &str) -> Result<Option<Assertion>> {
+    /// Uses up a code, and returns its assertion. `text` is the code, a dot and the verifier. Returns None if the code
+    /// is unknown, used or expired, or if the verifier is wrong.
+    pub(super) async fn take_sign_in_code(&self, text: &str) -> Result<Option<Assertion>> {
+        let (code, verifier) = text.split_once('.').unwrap_or((text, ""));
+        let hash = hash(code, &URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)));
         let mut connection = self.base.connection().await?;
-        let assertion = sign_in_codes::take(&mut connection, &hash(code), self.base.now()).await?;
+        let assertion = sign_in_codes::take(&mut connection, &hash, self.base.now()).await?;
         Ok(assertion.and_then(|json| serde_json::from_str(&json).ok()))
     }
 }
 
-/// Returns the stored form of a code, its SHA-256. A code has 256 random bits, so a hash without salt is enough.
-fn hash(code: &str) -> Vec<u8> {
-    Sha256::digest(code).to_vec()
+/// Returns the stored form of a code and the challenge of its login, their SHA-256. A code has 256 random bits, so a
+/// hash without salt is enough.
+fn hash(code: &str, challenge: &str) -> Vec<u8> {
+    Sha256::digest(format!("{code}.{challenge}")).to_vec()
 }

@@ -117,8 +117,8 @@ pub struct DeleteAccountInput {
     /// the code nor delay this one. If omitted, the code is compared with the newest ones that are not expired. Ignored
     /// without `code`.
     challenge: Option<String>,
-    /// A token of an identity of the viewer, or the sign-in code of a login in the browser. The same rules apply as for
-    /// `confirmIdentity`.
+    /// A token of an identity of the viewer, or the sign-in code of a login in the browser with its verifier. The same
+    /// rules apply as for `confirmIdentity`.
     token: Option<String>,
 }
 

@@ -132,9 +132,9 @@ pub enum ConfirmIdentityInput {
     Password(String),
     /// A code that `requestCode` sent with the purpose CONFIRM.
     Code(CodeConfirmationInput),
-    /// A token of an identity of the viewer, or the sign-in code of a login in the browser. The user must have signed
-    /// in at the issuer in the last 10 minutes: the claim `auth_time` of the token, or `iat` if it does not have that
-    /// one.
+    /// A token of an identity of the viewer, or the sign-in code of a login in the browser with its verifier, as in
+    /// `signInWithToken`. The user must have signed in at the issuer in the last 10 minutes: the claim `auth_time` of
+    /// the token, or `iat` if it does not have that one.
     Token(String),
     /// The newest code of the authenticator app, six digits.
     Totp(String),

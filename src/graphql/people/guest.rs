@@ -40,8 +40,8 @@ pub struct GuestMutation;
 impl GuestMutation {
     /// Makes an account without a password and with a generated username, and signs it in. The account ends with its
     /// session, unless it gets a password by `upgradeGuest`, a verified e-mail address or phone number by
-    /// `verifyContactPoint`, an identity by `linkIdentity`, or a passkey by `addPasskey`. Errors: FORBIDDEN if `ServerInfo.guests` is false.
-    /// BAD_USER_INPUT if a field breaks its rule.
+    /// `verifyContactPoint`, an identity by `linkIdentity`, or a passkey by `addPasskey`. Errors: FORBIDDEN if
+    /// `ServerInfo.guests` is false. BAD_USER_INPUT if a field breaks its rule.
     async fn create_guest(
         &self,
         ctx: &Context<'_>,

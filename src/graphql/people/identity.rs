@@ -47,7 +47,8 @@ impl Identity {
 #[derive(InputObject)]
 pub struct SignInWithTokenInput {
     /// A token of one of `ServerInfo.issuers`, such as an OpenID Connect ID token, at most 8192 bytes. Or the sign-in
-    /// code of a login in the browser, from the fragment of the client's address.
+    /// code of a login in the browser, from the fragment of the client's address, then a dot and the verifier of the
+    /// login: see docs/clients.md.
     token: String,
     /// Name of the device for the list of sessions, 1 to 100 characters.
     device_name: Option<String>,
@@ -56,7 +57,8 @@ pub struct SignInWithTokenInput {
 /// Input of the `linkIdentity` mutation.
 #[derive(InputObject)]
 pub struct LinkIdentityInput {
-    /// A token of one of `ServerInfo.issuers`, or the sign-in code of a login in the browser.
+    /// A token of one of `ServerInfo.issuers`, or the sign-in code of a login in the browser with its verifier, as in
+    /// `signInWithToken`.
     token: String,
 }
 
@@ -91,7 +93,8 @@ impl IdentityMutation {
     /// comes from the token if that one is free. A token can be used until it expires, and a sign-in code once, within
     /// a minute. Errors: FACTOR_REQUIRED if the token is valid and the account has a second factor: see `completeLogin`.
     /// BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN if a new account is needed and the server makes
-    /// none, or if the identity would be linked to an account with a second factor. UNAVAILABLE if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
+    /// none, or if the identity would be linked to an account with a second factor or with 20 identities. UNAVAILABLE
+    /// if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
     async fn sign_in_with_token(
         &self,
         ctx: &Context<'_>,
@@ -103,9 +106,10 @@ impl IdentityMutation {
     }
 
     /// Links an identity to the viewer's account, so that its tokens sign in to the account. At most 20 identities can
-    /// be linked. The server sends a notice to the verified e-mail address and phone number of the account. Errors: BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN with the reason
-    /// CONFIRMATION_REQUIRED if the viewer's identity is not confirmed. CONFLICT if the identity is linked to another
-    /// account, or if the account has too many. UNAVAILABLE if the issuer does not answer.
+    /// be linked. The server sends a notice to the verified e-mail address and phone number of the account. Errors:
+    /// BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
+    /// viewer's identity is not confirmed. CONFLICT if the identity is linked to another account, or if the account has
+    /// too many. UNAVAILABLE if the issuer does not answer.
     async fn link_identity(
         &self,
         ctx: &Context<'_>,
@@ -117,9 +121,8 @@ impl IdentityMutation {
     }
 
     /// Removes an identity from the viewer's account. The server sends a notice to the verified e-mail address and phone
-    /// number of the account. Errors: NOT_FOUND if the viewer has no such identity.
-    /// BAD_USER_INPUT if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
-    /// viewer's identity is not confirmed.
+    /// number of the account. Errors: NOT_FOUND if the viewer has no such identity. BAD_USER_INPUT if the viewer could
+    /// no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the viewer's identity is not confirmed.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,
