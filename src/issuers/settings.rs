@@ -269,6 +269,17 @@ MMlWpO9CiDTGhJBreULolgZehRQQFLbSSHiC4L79RdU7HWEMeY/mOrn+Z0uZC8vp
 4LqoG2zTD4kldn8c+wIDAQAB
 -----END PUBLIC KEY-----";
 
+    /// An RSA key of 2048 bits.
+    const RSA: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAwHsUOxFloXrE6EP+GOSX
+JW+bApFmAKeM8LPp1qWy8zQKnUqB1wGAX0k1HsldgnAUr7tmnJRMLbNJnWqJSTpO
+U1htCM+PmXYA/k1upmLDkUYSA4+4waiD3NvWRCdoajYTrpu9lpEMKnlx5BYkksig
+Ch3rCwlipYr37UgVHzY4+iX7WOu3Ubr3iuE/f1Wur4aaK2YOQkwDCQ8AVaEd6+e3
+KCQ+UkQLBBb59nHzpW5fsfAN/P4pBjLYzOyL76ZRROa7XzBgZrmHeS0nL1pz5uNE
+WimBqJJJFC1jhtb8cFfZGRgnaMAdiN2GPj7s5/ZpiLL4ba/kCcrNC4Ywtzp/YYUp
+6wIDAQAB
+-----END PUBLIC KEY-----";
+
     fn error(changes: &Value) -> String {
         let mut entry = json!({"name": "acme", "issuer": "https://id.example.org", "audiences": ["chat"]});
         for (name, value) in changes.as_object().unwrap() {
@@ -286,6 +297,7 @@ MMlWpO9CiDTGhJBreULolgZehRQQFLbSSHiC4L79RdU7HWEMeY/mOrn+Z0uZC8vp
         let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1",
             "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]});
         assert_eq!(error(&json!({"keys": keys})), "");
+        assert_eq!(error(&json!({"keys": RSA})), "");
     }
 
     #[test]

@@ -15,6 +15,9 @@ const VIEWER = `{ viewer {
   email emailVerified hasPassword identities { issuer issuerName } user { id username displayName }
 } }`;
 
+/** The challenge of logins whose sign-in code is not used: the hash of some verifier. */
+const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
+
 let provider, server, browser, address;
 before(async () => {
   provider = await startProvider();
@@ -92,7 +95,8 @@ class Jar {
 
   /** Begins a login, and resolves to the address at the provider. */
   begin() {
-    return this.redirect(`${server.url}/auth/op?redirect=${encodeURIComponent(`${address}/`)}`);
+    const query = new URLSearchParams({ redirect: `${address}/`, challenge: CHALLENGE });
+    return this.redirect(`${server.url}/auth/op?${query}`);
   }
 
   /** Signs in at the provider, and resolves to the address with which the browser returns to the server. */
@@ -152,7 +156,7 @@ describe('logins at a provider', { concurrency: true }, () => {
   test('the provider refuses a code whose challenge is not of this login', async () => {
     const browserOfEve = new Jar();
     const location = new URL(await browserOfEve.begin());
-    location.searchParams.set('code_challenge', 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM');
+    location.searchParams.set('code_challenge', CHALLENGE);
     const back = await browserOfEve.signIn(location.href, 'eve');
     assert.match(await browserOfEve.redirect(back), /#error=BAD_USER_INPUT&/);
   });
@@ -163,6 +167,16 @@ describe('logins at a provider', { concurrency: true }, () => {
     const injected = new URL(hers);
     injected.searchParams.set('code', new URL(stolen).searchParams.get('code'));
     assert.match(await ada.redirect(injected.href), /#error=BAD_USER_INPUT&/);
+  });
+
+  test('a page does not sign in with the code of another browser', async () => {
+    const mallory = new Jar();
+    const back = new URL(await mallory.redirect(await mallory.signIn(await mallory.begin(), 'mallory')));
+    const page = await openClient();
+    await page.goto(new URL(back.hash, page.url()).href);
+    await page.reload();
+    assert.equal(await shown(page), 'failed: BAD_USER_INPUT');
+    assert.equal(await page.evaluate(() => window.pair), undefined);
   });
 
   test('an answer with another state is not accepted', async () => {

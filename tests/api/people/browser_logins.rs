@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 use crate::support::{Node, TestIssuer};
 
 const CLIENT: &str = "http://localhost:3000/signed-in?tab=1";
+/// The example of RFC 7636, appendix B: the secret of the client and its hash.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A browser that does not follow redirects by itself.
 struct Browser<'a> {
@@ -50,16 +53,14 @@ impl<'a> Browser<'a> {
     }
 
     async fn begin(&self) -> Begun {
-        let response = self.get("/auth/test", &[("redirect", CLIENT)], None).await;
+        let response = self.get("/auth/test", &[("redirect", CLIENT), ("challenge", CHALLENGE)], None).await;
         assert_eq!(response.status().as_u16(), 303);
         let headers = response.headers();
         assert_eq!(headers["cache-control"], "no-store");
-        let cookie = headers[SET_COOKIE].to_str().unwrap();
-        for attribute in ["__Host-", "; Path=/;", "; Secure;", "; HttpOnly;", "; SameSite=Lax;", "; Max-Age=600"] {
-            assert!(cookie.contains(attribute), "{attribute} in {cookie}");
-        }
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        Begun { cookie, location: location(headers) }
+        let (cookie, attributes) = headers[SET_COOKIE].to_str().unwrap().split_once("; ").unwrap();
+        assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Lax; Max-Age=600");
+        assert!(cookie.starts_with("parlance_auth="), "{cookie}");
+        Begun { cookie: cookie.to_owned(), location: location(headers) }
     }
 
     /// Returns from the issuer with this query. Returns the address of the client.
@@ -115,6 +116,12 @@ async fn a_login_gives_the_client_a_code_that_signs_in_once() {
     assert_eq!((form["grant_type"].as_str(), form["redirect_uri"].as_str()), ("authorization_code", callback.as_str()));
     assert!(!form.contains_key("client_secret"), "the secret is in the header Authorization");
 
+    // The code is useless for a client that has not begun the login.
+    for wrong in [code.clone(), format!("{code}."), format!("{code}.{CHALLENGE}"), format!("{code}.{VERIFIER}.")] {
+        let refused = node.sign_in_with_token(&wrong).await;
+        assert_eq!((refused.code(), refused.violations()), ("BAD_USER_INPUT", vec!["token"]), "{wrong}");
+    }
+    let code = format!("{code}.{VERIFIER}");
     let payload = node.sign_in_with_token(&code).await.data()["signInWithToken"].clone();
     assert_eq!(payload["viewer"]["user"]["username"], "ada");
     let used = node.sign_in_with_token(&code).await;
@@ -136,6 +143,7 @@ async fn a_login_of_another_browser_is_not_finished() {
         ("the cookie of another login", other.cookie.as_str(), &state),
         ("the state of another login", &begun.cookie, &other.state()),
         ("no state", &begun.cookie, ""),
+        ("a cookie with the name for TLS", &format!("__Host-{}", begun.cookie), &state),
         ("a forged cookie", &format!("{content}.{other_tag}"), &state),
         ("a shortened cookie", &format!("{}.{tag}", &content[..content.len() - 4]), &state),
     ] {
@@ -143,6 +151,7 @@ async fn a_login_of_another_browser_is_not_finished() {
         let response = browser.get("/auth/test/callback", &query, Some(cookie)).await;
         assert_eq!(response.status().as_u16(), 400, "{what}");
         assert!(response.headers().get(LOCATION).is_none(), "{what}");
+        assert!(response.headers().get(SET_COOKIE).is_none(), "{what}: the login of the browser goes on");
         assert!(response.text().await.unwrap().contains("Start it again"), "{what}");
     }
     let returned = browser.finish(&begun.cookie, &[("code", "a code"), ("state", &state)]).await;
@@ -184,8 +193,10 @@ async fn a_login_returns_to_no_other_site() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).flag("--auth-redirects=own,https://app.example.org/chat").start_alone().await;
     let browser = Browser::new(&node);
-    let status =
-        async |redirect: &str| browser.get("/auth/test", &[("redirect", redirect)], None).await.status().as_u16();
+    let status = async |redirect: &str| {
+        let query = [("redirect", redirect), ("challenge", CHALLENGE)];
+        browser.get("/auth/test", &query, None).await.status().as_u16()
+    };
     for good in ["https://app.example.org/chat", "https://app.example.org/chat/in", "http://127.0.0.1:3000/"] {
         assert_eq!(status(good).await, 303, "{good}");
     }
@@ -204,12 +215,59 @@ async fn a_login_returns_to_no_other_site() {
     ] {
         assert_eq!(status(bad).await, 400, "{bad}");
     }
-    assert_eq!(browser.get("/auth/other", &[("redirect", CLIENT)], None).await.status().as_u16(), 404);
-    assert_eq!(browser.get("/auth/test", &[], None).await.status().as_u16(), 400);
+    let query = [("redirect", CLIENT), ("challenge", CHALLENGE)];
+    assert_eq!(browser.get("/auth/other", &query, None).await.status().as_u16(), 404);
+    for bad in ["", "short", VERIFIER.trim_end_matches('k'), &format!("{CHALLENGE}=")] {
+        let query = [("redirect", CLIENT), ("challenge", bad)];
+        assert_eq!(browser.get("/auth/test", &query, None).await.status().as_u16(), 400, "{bad}");
+    }
+    for missing in [&query[..1], &query[1..], &[]] {
+        assert_eq!(browser.get("/auth/test", missing, None).await.status().as_u16(), 400, "{missing:?}");
+    }
     // Without PUBLIC_URL, only hosts of this machine are accepted.
-    let request =
-        browser.http.get(node.url("/auth/test")).query(&[("redirect", CLIENT)]).header("host", "evil.example");
+    let request = browser.http.get(node.url("/auth/test")).query(&query).header("host", "evil.example");
     assert_eq!(request.send().await.unwrap().status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_login_that_returns_to_another_login_gives_its_issuer_no_code() {
+    let issuer = TestIssuer::start().await;
+    let node = issuer.node(&json!({})).start_alone().await;
+    let browser = Browser::new(&node);
+    let next = node.url(&format!("/auth/test?redirect=http://localhost:3000/&challenge={CHALLENGE}"));
+    let query = [("redirect", next.as_str()), ("challenge", CHALLENGE)];
+    let response = browser.get("/auth/test", &query, None).await;
+    let cookie = response.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let begun = Begun { cookie, location: location(response.headers()) };
+    begun.prepare(&issuer, &json!({}));
+    let returned = browser.finish(&begun.cookie, &[("code", "a code"), ("state", &begun.state())]).await;
+    assert!(returned.as_str().starts_with(&node.url("/auth/test?")) && returned.fragment().is_some(), "{returned}");
+    // The browser would keep the fragment with the code if the next address had none.
+    let second = browser.http.get(returned).send().await.unwrap();
+    let at_issuer = location(second.headers());
+    assert!(at_issuer.as_str().starts_with(&issuer.url), "{at_issuer}");
+    assert_eq!(at_issuer.fragment(), Some(""));
+}
+
+#[tokio::test]
+async fn an_issuer_that_names_itself_in_its_answers_must_do_so() {
+    let issuer = TestIssuer::start().await;
+    issuer.answers(|answers| answers.names_itself = true);
+    let node = issuer.node(&json!({})).start_alone().await;
+    let browser = Browser::new(&node);
+    let begun = browser.begin().await;
+    begun.prepare(&issuer, &json!({}));
+    let state = begun.state();
+    for (named, expected) in [
+        (None, "error=BAD_USER_INPUT&"),
+        (Some("https://other.example"), "error=BAD_USER_INPUT&"),
+        (Some(issuer.url.as_str()), "code="),
+    ] {
+        let query = [("code", "a code"), ("state", state.as_str()), ("iss", named.unwrap_or_default())];
+        let query = if named.is_some() { &query[..] } else { &query[..2] };
+        let returned = browser.finish(&begun.cookie, query).await;
+        assert!(returned.fragment().unwrap().starts_with(expected), "{named:?}: {returned}");
+    }
 }
 
 #[tokio::test]
@@ -217,12 +275,22 @@ async fn the_public_address_of_the_node_is_a_setting() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).flag("--public-url=https://chat.example.org").start_alone().await;
     let browser = Browser::new(&node);
-    let query = [("redirect", "https://chat.example.org/in"), ("reauthenticate", "true")];
+    let query = [("redirect", "https://chat.example.org/in"), ("challenge", CHALLENGE), ("reauthenticate", "true")];
     let response = browser.get("/auth/test", &query, None).await;
+    let (cookie, attributes) = response.headers()[SET_COOKIE].to_str().unwrap().split_once("; ").unwrap();
+    assert_eq!(attributes, "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600");
+    assert!(cookie.starts_with("__Host-parlance_auth="), "{cookie}");
     let location = location(response.headers());
+    // A page without TLS, or of another host of the same domain, can set only a cookie without the prefix.
+    let state = parameter(&location, "state");
+    let answer = [("error", "access_denied"), ("state", state.as_str())];
+    let without_prefix = cookie.strip_prefix("__Host-").unwrap();
+    assert_eq!(browser.get("/auth/test/callback", &answer, Some(without_prefix)).await.status().as_u16(), 400);
+    assert_eq!(browser.finish(cookie, &answer).await.fragment(), Some("error=access_denied"));
     assert_eq!(parameter(&location, "redirect_uri"), "https://chat.example.org/auth/test/callback");
     assert_eq!((parameter(&location, "prompt"), parameter(&location, "max_age")), ("login".into(), "0".into()));
-    assert_eq!(browser.get("/auth/test", &[("redirect", CLIENT)], None).await.status().as_u16(), 400);
+    let query = [("redirect", CLIENT), ("challenge", CHALLENGE)];
+    assert_eq!(browser.get("/auth/test", &query, None).await.status().as_u16(), 400);
     let data = node.call(None, "{ serverInfo { issuers { loginUrl } } }", json!({})).await.data();
     assert_eq!(data["serverInfo"]["issuers"][0]["loginUrl"], "https://chat.example.org/auth/test");
 }
@@ -233,7 +301,8 @@ async fn an_issuer_without_a_client_id_has_no_login() {
     let changes = json!({"clientId": null, "clientSecret": null, "audiences": ["chat"]});
     let node = issuer.node(&changes).start_alone().await;
     let browser = Browser::new(&node);
-    assert_eq!(browser.get("/auth/test", &[("redirect", CLIENT)], None).await.status().as_u16(), 404);
+    let query = [("redirect", CLIENT), ("challenge", CHALLENGE)];
+    assert_eq!(browser.get("/auth/test", &query, None).await.status().as_u16(), 404);
     let data = node.call(None, "{ serverInfo { issuers { name loginUrl } } }", json!({})).await.data();
     assert_eq!(data["serverInfo"]["issuers"], json!([{"name": "test", "loginUrl": null}]));
     node.user_by_token(&issuer.token("1", &json!({}))).await;

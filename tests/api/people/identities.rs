@@ -88,6 +88,23 @@ async fn a_verified_address_links_an_account_only_by_the_operators_setting() {
     let payload = linking.sign_in_with_token(&token).await.data()["signInWithToken"].clone();
     assert_eq!((&payload["isNewAccount"], &payload["viewer"]["user"]["id"]), (&json!(false), &json!(ada.id)));
     assert_eq!(identities(&ada).await.len(), 1);
+    // An issuer cannot link any number of its users.
+    for subject in 3..22 {
+        linking.user_by_token(&issuer.token(&subject.to_string(), &profile("ada", email))).await;
+    }
+    assert_eq!(identities(&ada).await.len(), 20);
+    let refused = linking.sign_in_with_token(&issuer.token("22", &profile("ada", email))).await;
+    assert_eq!(refused.code(), "FORBIDDEN");
+}
+
+#[tokio::test]
+async fn an_issuer_that_the_operator_distrusts_verifies_no_address() {
+    let issuer = TestIssuer::start().await;
+    let node = issuer.node(&json!({"trustEmail": false})).start_alone().await;
+    let token = issuer.token("1", &profile("ada", "ada@example.org"));
+    let payload = node.sign_in_with_token(&token).await.data()["signInWithToken"].clone();
+    assert_eq!((&payload["viewer"]["email"], &payload["viewer"]["emailVerified"]), (&json!(null), &json!(false)));
+    assert_eq!(payload["viewer"]["user"]["username"], "ada");
 }
 
 #[tokio::test]
@@ -156,6 +173,19 @@ async fn a_signed_in_user_links_and_unlinks_identities() {
     assert_eq!(fresh.unlink_identity(&only).await.violations(), ["identityId"]);
     fresh.link_identity(&issuer.token("3", &json!({}))).await.data();
     fresh.unlink_identity(&only).await.data();
+}
+
+#[tokio::test]
+async fn an_identity_of_an_issuer_that_was_removed_is_no_way_to_sign_in() {
+    let database = TestDatabase::new().await;
+    let (issuer, removed) = (TestIssuer::start().await, TestIssuer::start().await);
+    let (node, other) = (issuer.node(&json!({})).start_on(&database), removed.node(&json!({})).start_on(&database));
+    let (node, other) = tokio::join!(node, other);
+    let ada = node.user_by_token(&issuer.token("1", &json!({}))).await;
+    let only = identities(&ada).await[0]["id"].clone();
+    ada.on(&other).link_identity(&removed.token("1", &json!({}))).await.data();
+    assert_eq!(identities(&ada).await.len(), 2);
+    assert_eq!(ada.unlink_identity(&only).await.violations(), ["identityId"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The tokens that a node accepts and refuses, and what it does while an issuer is down.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,6 +34,7 @@ async fn a_token_with_a_wrong_claim_is_refused() {
     for (what, more, reason) in [
         ("another audience", json!({"aud": "other"}), "another audience"),
         ("no audience", json!({"aud": null}), "another audience"),
+        ("an audience that is no text", json!({"aud": [AUDIENCE, 1]}), "another audience"),
         ("several audiences without azp", json!({"aud": [AUDIENCE, "other"]}), "another client"),
         ("azp of another client", json!({"aud": [AUDIENCE, "other"], "azp": "other"}), "another client"),
         ("expired", json!({"exp": now() - 61}), "expired"),
@@ -45,6 +46,12 @@ async fn a_token_with_a_wrong_claim_is_refused() {
         ("without a subject", json!({"sub": null}), "no subject"),
         ("with an empty subject", json!({"sub": ""}), "subject of the token is invalid"),
         ("with a long subject", json!({"sub": "a".repeat(256)}), "subject of the token is invalid"),
+        ("with a number as subject", json!({"sub": 1}), "subject of the token is invalid"),
+        ("with NUL in the subject", json!({"sub": "a\0"}), "subject of the token is invalid"),
+        ("with an empty session", json!({"sid": ""}), "session of the token is invalid"),
+        ("signed in in the future", json!({"auth_time": late}), "time of the sign-in is invalid"),
+        ("signed in at no time", json!({"auth_time": now().to_string()}), "time of the sign-in is invalid"),
+        ("signed in at a time in milliseconds", json!({"auth_time": now() * 1000}), "time of the sign-in is invalid"),
         ("a logout token", json!({"events": {}}), "not for signing in"),
         ("of an unknown issuer", json!({"iss": "https://other.example"}), "not accept tokens of this issuer"),
         ("with a slash after the issuer", json!({"iss": format!("{}/", issuer.url)}), "not accept tokens of this"),
@@ -90,6 +97,13 @@ async fn a_token_cannot_choose_how_it_is_verified() {
         assert_refused("HS256", &node.sign_in_with_token(&by_hmac).await, "algorithm that is not allowed");
     }
 
+    // A claim that occurs twice could have another value for the signer than for the reader.
+    let twice = format!("{},\"sub\":\"eve\"}}", claims.to_string().trim_end_matches('}'));
+    let parsed: Value = serde_json::from_str(&twice).unwrap();
+    assert_eq!(parsed["sub"], "eve", "{twice}");
+    let twice = issuer.key.sign_text(&twice);
+    assert_refused("a subject twice", &node.sign_in_with_token(&twice).await, "signature of the token is wrong");
+
     // A stranger signs with a key of their own under the id of the issuer's key.
     let forged = SigningKey::ed25519("first").sign(&claims);
     assert_refused("a forged token", &node.sign_in_with_token(&forged).await, "signature of the token is wrong");
@@ -131,6 +145,25 @@ async fn unknown_keys_cause_few_requests_to_the_issuer() {
         assert_refused("an unknown key", &node.sign_in_with_token(&unknown).await, "no single key");
     }
     assert_eq!(issuer.answers(|answers| answers.key_requests), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_disconnects_does_not_cause_more_requests_to_the_issuer() {
+    let issuer = TestIssuer::start().await;
+    let node = issuer.node(&json!({})).flag("--issuer-refetch-interval=200").start_alone().await;
+    node.sign_in_with_token(&issuer.token("ada", &json!({}))).await.data();
+    // After this time, an unknown key causes a request to the issuer.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    issuer.answers(|answers| answers.delay = Duration::from_secs(3));
+    let unknown = SigningKey::ed25519("unknown").sign(&issuer.claims("ada", &json!({})));
+    let log_out = node.http.post(node.url("/auth/test/backchannel-logout")).form(&[("logout_token", &unknown)]);
+    for _ in 0..5 {
+        let request = log_out.try_clone().unwrap().timeout(Duration::from_millis(50));
+        assert!(request.send().await.unwrap_err().is_timeout());
+    }
+    let refused = log_out.send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 400);
+    assert_eq!(issuer.answers(|answers| answers.key_requests), 2);
 }
 
 #[tokio::test]

@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, crypto, encode};
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,6 +63,14 @@ impl SigningKey {
         encode(&self.header, claims, &self.encoding).unwrap()
     }
 
+    /// Signs a token whose claims are this text.
+    pub fn sign_text(&self, claims: &str) -> String {
+        let parts = [serde_json::to_string(&self.header).unwrap(), claims.to_owned()];
+        let message = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let signature = crypto::sign(message.as_bytes(), &self.encoding, self.header.alg).unwrap();
+        format!("{message}.{signature}")
+    }
+
     /// Signs a token whose header does not name the key.
     pub fn sign_without_id(&self, claims: &Value) -> String {
         encode(&Header::new(self.header.alg), claims, &self.encoding).unwrap()
@@ -79,6 +87,8 @@ pub struct Answers {
     pub delay: Duration,
     /// Number of bytes that are added to the keys.
     pub padding: usize,
+    /// Whether the issuer says that its answers to logins name it.
+    pub names_itself: bool,
     /// The ID token of the next login.
     pub id_token: String,
     /// Number of requests for the keys.
@@ -121,6 +131,7 @@ impl TestIssuer {
             is_up: true,
             delay: Duration::ZERO,
             padding: 0,
+            names_itself: false,
             id_token: String::new(),
             key_requests: 0,
             token_form: HashMap::new(),
@@ -132,8 +143,9 @@ impl TestIssuer {
             "jwks_uri": format!("{url}/keys"),
         });
         let published = move |State(answers): State<Shared>| {
-            let answer = if answers.lock().unwrap().is_up { Ok(Json(metadata)) } else { Err(UNAVAILABLE) };
-            std::future::ready(answer)
+            let (mut metadata, answers) = (metadata, answers.lock().unwrap());
+            metadata["authorization_response_iss_parameter_supported"] = json!(answers.names_itself);
+            std::future::ready(if answers.is_up { Ok(Json(metadata)) } else { Err(UNAVAILABLE) })
         };
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(published))

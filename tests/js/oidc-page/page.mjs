@@ -8,15 +8,15 @@ const output = document.querySelector('output');
 const tokens = { set: (pair) => (window.pair = pair) };
 
 try {
-  const code = loginResult(location.hash);
-  if (code) {
+  const token = loginResult(location.hash);
+  if (token) {
     // The code works once, so it does not stay in the history of the browser.
     history.replaceState(null, '', location.pathname + location.search);
-    const isNew = await signInWithToken({ url, tokens, token: code, deviceName: 'Page' });
+    const isNew = await signInWithToken({ url, tokens, token, deviceName: 'Page' });
     output.textContent = isNew ? 'new' : 'known';
   } else {
     const issuer = (await issuers({ url })).find(({ name }) => name === query.get('issuer'));
-    document.querySelector('a').href = loginAddress({ url, issuer, back: location.href });
+    document.querySelector('a').href = await loginAddress({ url, issuer, back: location.href });
     output.textContent = 'ready';
   }
 } catch (error) {
