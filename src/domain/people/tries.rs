@@ -181,13 +181,22 @@ pub(super) fn contact_point_key(contact_point: &str) -> Key {
     name_key("contact point", &[contact_point])
 }
 
+/// Returns the key by which limits count an e-mail address or a phone number, for clients of one network.
+pub(super) fn contact_point_key_from(contact_point: &str, network: ClientNetwork) -> Key {
+    Key::NameFrom(name_hash("contact point and network", &[contact_point]), network)
+}
+
 /// Returns a key for these values. `kind` separates the keys of different limits.
 pub(super) fn name_key(kind: &str, values: &[&str]) -> Key {
+    Key::Name(name_hash(kind, values))
+}
+
+fn name_hash(kind: &str, values: &[&str]) -> [u8; 16] {
     let mut hash = Sha256::new().chain_update(kind);
     for value in values {
         hash = hash.chain_update(b"\0").chain_update(value);
     }
     let mut key = [0; 16];
     key.copy_from_slice(&hash.finalize()[..16]);
-    Key::Name(key)
+    key
 }
