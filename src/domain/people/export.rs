@@ -83,6 +83,7 @@ fn profile(user: &User) -> Value {
         "phoneVerifiedAt": user.phone_verified_at,
         "hasPassword": user.password_hash.is_some(),
         "isGuest": user.is_guest,
+        "language": user.language,
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
         "avatarId": user.avatar_id.map(|id| id.to_string()),

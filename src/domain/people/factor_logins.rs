@@ -86,7 +86,7 @@ impl FactorLogins<'_> {
             self.undo_try(&hash).await;
         }
         let right = checked?;
-        let device = Device { name: challenge.device_name.clone(), ip_address };
+        let device = Device { name: challenge.device_name.clone(), ip_address, language: client.language.clone() };
         let log = &self.core.base.log;
         let opened = log.transaction(async |tx| self.open_completed(tx, &challenge, &right, device).await).await;
         if opened.is_err() {
@@ -169,7 +169,7 @@ impl FactorLogins<'_> {
             users::set_password(tx.conn(), user.id, hash).await?;
             sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
         }
-        sessions.open_by(tx, user.id, device, assertion).await
+        sessions.open_by(tx, user, device, assertion).await
     }
 
     /// Stores a challenge.

@@ -17,6 +17,7 @@ use crate::ids::UserId;
 use crate::issuers::{Assertion, Issuer};
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
+use crate::notices::Language;
 use crate::store::Connection;
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
@@ -123,17 +124,26 @@ impl IssuerLogins<'_> {
         }
         let linked = linkable(tx.conn(), login).await?;
         let user = match &linked {
-            Some(user) => checked_for_link(tx, user).await?,
-            None if is_admitted => self.insert_user(tx, login, attempt).await?,
+            Some(user) => {
+                check_for_link(tx, user).await?;
+                user.clone()
+            }
+            None if is_admitted => self.insert_user(tx, login, attempt, &device.language).await?,
             None => return Err(account_changed()),
         };
-        identities::insert(tx.conn(), &self.core.new_identity(user, assertion)).await.map_err(conflict)?;
-        let signed_in = Sessions { core: self.core }.open_by(tx, user, device, Some(assertion)).await?;
+        identities::insert(tx.conn(), &self.core.new_identity(user.id, assertion)).await.map_err(conflict)?;
+        let signed_in = Sessions { core: self.core }.open_by(tx, &user, device, Some(assertion)).await?;
         Ok((Ok(SignedIn { is_new_account: linked.is_none(), ..signed_in }), linked))
     }
 
     /// Inserts a new account. The e-mail address is left out if another account has verified it.
-    async fn insert_user(&self, tx: &mut Transaction<'_>, login: &Login<'_>, attempt: usize) -> Result<UserId> {
+    async fn insert_user(
+        &self,
+        tx: &mut Transaction<'_>,
+        login: &Login<'_>,
+        attempt: usize,
+        language: &Language,
+    ) -> Result<User> {
         let mut email = login.email.clone();
         if let Some(address) = &email
             && users::by_verified(tx.conn(), std::slice::from_ref(address)).await?.is_some()
@@ -161,10 +171,11 @@ impl IssuerLogins<'_> {
             last_seen_at: None,
             avatar_id: None,
             is_guest: false,
+            language: self.core.account_language(language),
             privacy: Privacy::default(),
         };
         users::insert(tx.conn(), &user).await.map_err(conflict)?;
-        Ok(user.id)
+        Ok(user)
     }
 }
 
@@ -177,16 +188,16 @@ async fn linkable(conn: &mut Connection, login: &Login<'_>) -> Result<Option<Use
     }
 }
 
-/// Returns the id of the user. Returns FORBIDDEN if the account has a second factor, because the operator of the issuer
-/// could link an identity to it without that factor.
-async fn checked_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<UserId> {
+/// Returns FORBIDDEN if the account has a second factor, because the operator of the issuer could link an identity to
+/// it without that factor.
+async fn check_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<()> {
     if totp_factors::is_on(tx.conn(), user.id).await? {
         return Err(Error::Forbidden(
             "The account with this e-mail address has a second factor. Sign in to it in another way, and call \
              `linkIdentity`.",
         ));
     }
-    Ok(user.id)
+    Ok(())
 }
 
 /// Returns an issuer's e-mail address in the form in which it is stored. None if it is no address.

@@ -261,7 +261,8 @@ impl AccountMutation {
 }
 
 pub(super) fn device(ctx: &Context<'_>, name: Option<String>) -> Device {
-    Device { name, ip_address: ctx.caller().ip_address }
+    let caller = ctx.caller();
+    Device { name, ip_address: caller.ip_address, language: caller.language.clone() }
 }
 
 impl TryFrom<UpdateProfileInput> for ProfileChanges {
