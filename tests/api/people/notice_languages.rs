@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::support::{Node, PASSWORD, User, contact_point, http, receiving};
 
 const PHONE: &str = "+4915112345678";
-const GERMAN: &str = "Das Passwort Ihres Kontos";
-const FRENCH: &str = "le mot de passe de votre compte";
-const PORTUGUESE: &str = "a palavra-passe da sua conta";
+// Words of the notice of a changed password.
+const GERMAN: &str = "geändert";
+const FRENCH: &str = "modifié";
+const PORTUGUESE: &str = "alterada";
 const SIGNED_IN: &str = "accessToken refreshToken session { id } viewer { user { id username } }";
 const CHANGE_PASSWORD: &str = "mutation ($old: String!, $new: String!) {
     changePassword(input: {currentPassword: $old, newPassword: $new}) { viewer { id } }
