@@ -248,5 +248,3 @@ struct NewAccount<'a> {
     display_name: Option<String>,
     invite: Option<String>,
 }
-
-}
