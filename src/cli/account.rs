@@ -1,4 +1,4 @@
-//! `parlance account`: what an operator does for the owner of an account.
+//! `parlance account`: commands with which an operator helps the owner of an account.
 
 use anyhow::{Result, bail};
 use clap::Subcommand;

@@ -57,7 +57,7 @@ fn rp_id(text: &str) -> Result<String, String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // The last label of an address has only digits.
+    // The last label of an IPv4 address has only digits.
     let is_address = domain.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if domain.len() <= MAX_DOMAIN && domain.split('.').all(is_label) && !is_address {
         Ok(domain)
@@ -74,7 +74,7 @@ fn passkey_origin(text: &str) -> Result<String, String> {
     let allowed = "allowed are loopback, origins such as https://chat.example.org without a path, and \
                    android:apk-key-hash:…";
     let origin = origin(text).map_err(|_| allowed.to_owned())?;
-    // Any origin would let every page use the passkeys of the domain.
+    // `*` would let the pages of every origin use the passkeys of the domain.
     if matches!(origin.as_str(), "*" | "none") { Err(allowed.to_owned()) } else { Ok(origin) }
 }
 

@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Maximum number of keys of an issuer that are read. Issuers publish less than ten.
+/// Maximum number of keys of an issuer that are read. Issuers publish fewer than ten.
 const MAX_KEYS: usize = 100;
 
 /// A key that verifies signatures.
@@ -55,7 +55,7 @@ impl Key {
         Some(Self { id: jwk.common.key_id.clone(), algorithm, decoding: DecodingKey::from_jwk(&jwk).ok()? })
     }
 
-    /// Whether the key can verify a token with this header. The type of the key decides about the algorithm, so a token
+    /// Whether the key can verify a token with this header. The type of the key limits the algorithms, so a token
     /// cannot choose to be verified by HMAC with a public key.
     fn fits(&self, header: &Header) -> bool {
         let same_id = match (&self.id, &header.kid) {

@@ -114,7 +114,7 @@ impl FactorLogins<'_> {
             Ok::<_, Error>(login_challenges::undo_try(&mut connection, hash).await?)
         };
         if let Err(error) = undone.await {
-            tracing::debug!(?error, "a try of a challenge could not be taken back");
+            tracing::debug!(?error, "a try of a challenge could not be undone");
         }
     }
 
@@ -153,8 +153,8 @@ impl FactorLogins<'_> {
         Ok(Some(assertion))
     }
 
-    /// Opens a session. Before that, sets the new password if there is one, ends all sessions and deletes the live codes
-    /// of the account.
+    /// Opens a session. If there is a new password, first sets it, ends all sessions and deletes the live codes of the
+    /// account.
     async fn open_session(
         &self,
         tx: &mut Transaction<'_>,

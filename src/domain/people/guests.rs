@@ -1,5 +1,5 @@
 //! Guests: accounts without a password, which a client makes without asking its user anything. A guest becomes a
-//! regular account by a password, a verified e-mail address or phone number, or an identity at an issuer.
+//! regular account by a password, a verified e-mail address or phone number, an identity at an issuer, or a passkey.
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ struct Login<'a> {
     assertion: &'a Assertion,
     /// The verified e-mail address in the form in which it is stored.
     email: Option<String>,
-    /// Whether an account that has verified the same e-mail address is linked.
+    /// Whether the identity may be linked to an account that has verified the same e-mail address.
     links: bool,
 }
 
@@ -50,7 +50,7 @@ impl IssuerLogins<'_> {
         let device = device.checked(&mut check);
         check.done()?;
         let assertion = self.core.prove(token, client).await?;
-        // A sign-in code can be of an issuer that the operator has removed since.
+        // The operator may have removed the issuer since the sign-in code was made.
         let issuer = self.core.issuers.by_url(&assertion.issuer);
         let issuer = issuer.ok_or_else(|| Error::invalid("token", "The server no longer accepts this issuer."))?;
         let email = assertion.verified_email.as_deref().and_then(stored_email);
@@ -97,8 +97,8 @@ impl IssuerLogins<'_> {
     }
 
     /// Opens a session of the account of the identity, of an account to which the identity can be linked, or of a new
-    /// one. Makes a challenge instead if the account of the identity has a second factor. Also returns the user to whose
-    /// account the identity was linked. Returns CONFLICT if the username is taken, or if a concurrent request has
+    /// one. Makes a challenge instead if the account of the identity has a second factor. Also returns the user to
+    /// whose account the identity was linked. Returns CONFLICT if the username is taken, or if a concurrent request has
     /// changed the account meanwhile.
     async fn open(
         &self,
@@ -112,7 +112,7 @@ impl IssuerLogins<'_> {
         let (issuer, subject) = (assertion.issuer.as_str(), assertion.subject.as_str());
         if let Some(owner) = identities::owner(tx.conn(), issuer, subject).await? {
             // The user is locked before the identity, in the same order as by the deletion of the account.
-            let user = users::lock_row(tx.conn(), owner).await?.ok_or_else(changed)?;
+            let user = users::lock_row(tx.conn(), owner).await?.ok_or_else(account_changed)?;
             if !identities::record_use(tx.conn(), owner, issuer, subject, self.core.base.now()).await? {
                 return Err(account_changed());
             }
@@ -188,8 +188,8 @@ async fn linkable(conn: &mut Connection, login: &Login<'_>) -> Result<Option<Use
     }
 }
 
-/// Returns FORBIDDEN if the account has a second factor, because the operator of the issuer could link an identity to
-/// it without that factor.
+/// Returns FORBIDDEN if the account has a second factor. Otherwise the operator of the issuer could link an identity to
+/// the account without that factor.
 async fn check_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<()> {
     if totp_factors::is_on(tx.conn(), user.id).await? {
         return Err(Error::Forbidden(

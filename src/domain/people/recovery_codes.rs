@@ -24,7 +24,7 @@ pub(super) fn new_codes(random: &Random) -> Vec<String> {
 }
 
 /// Returns the hash under which a code of the user is stored. Returns None if the text cannot be a code. Case, spaces
-/// and hyphens do not matter, and letters that look like digits count as these.
+/// and hyphens do not matter, and letters that look like digits count as those digits.
 pub(super) fn hash(user: UserId, text: &str) -> Option<Vec<u8>> {
     if text.len() > MAX_TEXT {
         return None;

@@ -85,7 +85,7 @@ impl SecondFactors<'_> {
     }
 
     /// Puts the authenticator app in use, with a code that proves that the app has the secret. Returns new recovery
-    /// codes. Ends the confirmations of the other sessions, because a password or a code was enough for them.
+    /// codes. Ends the confirmations of the other sessions, because they were made without the second factor.
     pub async fn confirm_totp(&self, viewer: Viewer, code: &str, client: &Client) -> Result<Vec<String>> {
         let mut check = Check::default();
         let code = check.code(CODE, code);

@@ -1,5 +1,5 @@
-//! Sign-in codes: what a login in the browser hands to the client. The client sends the code in place of a token. The
-//! token itself appears in no address, and the browser stores no address for longer than the code is valid.
+//! Sign-in codes: what a login in the browser hands to the client. The client sends the code in place of a token, so
+//! the token itself appears in no address. An address in the history of a browser is useless after a minute.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -35,7 +35,7 @@ pub(super) enum Subject<'a> {
     Verification(UserId, &'a str),
     /// A code that the client names by its challenge. The code has few tries, so only the network has to wait.
     Challenge,
-    /// A token of an issuer, or a sign-in code. Nobody can guess these, so only the network has to wait.
+    /// A token of an issuer, or a sign-in code. They cannot be guessed, so only the network has to wait.
     Token,
     /// The second factor of an account. These attempts have a count of their own, which only a right second factor
     /// resets. Otherwise a client that knows the password could guess second factors without ever waiting.

@@ -35,7 +35,7 @@ pub struct User {
     /// When the user verified the phone number. None while the number is unverified. An unverified number is accepted
     /// neither for login nor in searches.
     pub phone_verified_at: Option<DateTime<Utc>>,
-    /// Whether the user has no way to sign in again: neither a password, a verified address or number, nor an identity.
+    /// Whether the user has no way to sign in again: no password, verified address or number, identity or passkey.
     pub is_guest: bool,
     /// Language of the notices to the user, as a tag of RFC 5646. None if no client has named one.
     pub language: Option<String>,

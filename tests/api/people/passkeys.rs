@@ -279,7 +279,7 @@ async fn the_counter_of_an_authenticator_must_grow() {
 }
 
 #[tokio::test]
-async fn a_passkey_tells_whether_it_is_backed_up() {
+async fn the_list_says_whether_a_passkey_is_backed_up() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut authenticator = Authenticator::new();

@@ -114,7 +114,7 @@ async fn a_code_of_the_app_works_once() {
 }
 
 #[tokio::test]
-async fn of_concurrent_uses_of_a_code_one_succeeds() {
+async fn concurrent_uses_of_a_code_succeed_once() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let (app, _) = ada.enable_totp().await;

@@ -27,7 +27,7 @@ const PUBLIC_KEY: &str = "public-key";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
-    /// The credential answers the other one of the two ceremonies.
+    /// The credential was made by the other ceremony: a registration instead of a sign-in, or the reverse.
     Ceremony,
     Challenge,
     Origin,
@@ -65,7 +65,7 @@ impl Refusal {
     }
 }
 
-/// The user for whom a passkey is created, in the words of the authenticator.
+/// The user for whom a passkey is created: the field `user` of the creation options.
 pub(super) struct UserEntity<'a> {
     pub(super) handle: &'a [u8],
     pub(super) username: &'a str,
