@@ -236,5 +236,3 @@ struct NewAccount<'a> {
     display_name: Option<String>,
     invite: Option<String>,
 }
-
-}
