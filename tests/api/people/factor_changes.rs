@@ -131,12 +131,13 @@ async fn an_operator_removes_all_factors_of_a_user() {
     ada.enable_totp().await;
     bob.enable_totp().await;
     let removed = second_factors::reset(&database.url, &ada.username).await.unwrap().unwrap();
-    assert_eq!((removed.totp, removed.passkeys), (true, 1));
+    assert_eq!((removed.username, removed.totp, removed.can_sign_in), (ada.username.clone(), true, true));
+    assert_eq!(removed.passkeys, ["Phone"]);
     node.login(&ada.username, PASSWORD).await.data();
     assert_eq!(node.login_with_passkey(&authenticator).await.code(), "UNAUTHENTICATED");
     node.login(&bob.username, PASSWORD).await.challenge();
     let removed = second_factors::reset(&database.url, &ada.id).await.unwrap().unwrap();
-    assert_eq!((removed.totp, removed.passkeys), (false, 0));
+    assert_eq!((removed.totp, removed.passkeys.len()), (false, 0));
     assert!(second_factors::reset(&database.url, "nobody").await.unwrap().is_none());
 }
 
