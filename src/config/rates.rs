@@ -131,6 +131,7 @@ impl Allowance {
     const MAX_TIME: Duration = Duration::from_hours(24 * 30);
 
     /// Returns the allowance of an IPv6 site.
+    #[must_use]
     pub fn of_site(self) -> Self {
         match self {
             Self::Unlimited => Self::Unlimited,

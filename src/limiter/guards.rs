@@ -22,7 +22,8 @@ const NAMES: u32 = 3;
 pub enum Guard {
     /// Attempts to use a password or a code for one account, or for one name or address that an account may have.
     Account,
-    /// Attempts to use a password for one account by any of its names.
+    /// Attempts to use a password for one account by any of its names, or a second factor from any network in which the
+    /// owner has a session.
     AllNames,
     /// Attempts to use a password or a code from one network.
     Network,

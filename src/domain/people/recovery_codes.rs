@@ -55,7 +55,7 @@ fn new_code(random: &Random) -> String {
 fn grouped(code: &str) -> String {
     let mut grouped = String::new();
     for (place, c) in code.chars().enumerate() {
-        if place > 0 && place % GROUP == 0 {
+        if place > 0 && place.is_multiple_of(GROUP) {
             grouped.push('-');
         }
         grouped.push(c);

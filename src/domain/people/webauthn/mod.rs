@@ -278,6 +278,8 @@ struct ClientDataFields {
     challenge: String,
     origin: String,
     cross_origin: Option<bool>,
+    /// Origin of the page at the top. Browsers add it only for a page in a frame of another origin.
+    top_origin: Option<String>,
 }
 
 impl ClientData {
@@ -294,10 +296,8 @@ impl ClientData {
             return Err(Refusal::Ceremony);
         }
         // A page of another origin could show the sign-in in a frame, and its user would not notice.
-        if self.fields.cross_origin == Some(true) || !settings.allows(&self.fields.origin) {
-            return Err(Refusal::Origin);
-        }
-        Ok(())
+        let in_frame = self.fields.cross_origin == Some(true) || self.fields.top_origin.is_some();
+        if in_frame || !settings.allows(&self.fields.origin) { Err(Refusal::Origin) } else { Ok(()) }
     }
 }
 
