@@ -1,7 +1,7 @@
 //! Addresses of clients, and the networks of the proxies in front of the server.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -9,6 +9,9 @@ use ipnet::{IpNet, Ipv4Net};
 /// Number of leading bits by which IPv6 clients are counted. A provider assigns at least a /64 to each customer, and
 /// the customer can use every address in this network.
 const IPV6_PREFIX: u32 = 64;
+/// Number of leading bits of a site of IPv6. Many providers assign a /48 to one customer, who then has 65,536 networks
+/// of 64 bits (RFC 6177).
+const SITE_PREFIX: u32 = 48;
 
 /// Prefix length of `::ffff:0:0/96`, which holds the IPv4-mapped addresses (RFC 4291, section 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
@@ -17,9 +20,15 @@ const MAPPED_PREFIX: u8 = 96;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientAddress(IpAddr);
 
-/// Key by which limits count clients: one IPv4 address, or one IPv6 network with a prefix of 64 bits.
+/// Key by which limits count clients: one IPv4 address, or one IPv6 network with a prefix of 64 bits. Some limits also
+/// count the site, an IPv6 network with a prefix of 48 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientNetwork(IpAddr);
+pub struct ClientNetwork {
+    /// First address of the network.
+    address: IpAddr,
+    /// Number of leading bits that all addresses of the network have in common.
+    prefix: u32,
+}
 
 impl ClientAddress {
     pub fn ip(self) -> IpAddr {
@@ -28,13 +37,29 @@ impl ClientAddress {
 
     /// Returns the key by which limits count this client.
     pub fn network(self) -> ClientNetwork {
-        ClientNetwork(match self.0 {
-            IpAddr::V4(_) => self.0,
-            IpAddr::V6(address) => {
-                let prefix = u128::MAX << (Ipv6Addr::BITS - IPV6_PREFIX);
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & prefix))
-            }
-        })
+        match self.0 {
+            IpAddr::V4(_) => ClientNetwork { address: self.0, prefix: Ipv4Addr::BITS },
+            IpAddr::V6(address) => ClientNetwork::of_ipv6(address, IPV6_PREFIX),
+        }
+    }
+}
+
+impl ClientNetwork {
+    fn of_ipv6(address: Ipv6Addr, prefix: u32) -> Self {
+        let mask = u128::MAX << (Ipv6Addr::BITS - prefix);
+        Self { address: IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask)), prefix }
+    }
+
+    /// Returns the site that contains this IPv6 network. None for an IPv4 address, and for a site.
+    pub fn site(self) -> Option<Self> {
+        match self.address {
+            IpAddr::V6(address) if !self.is_site() => Some(Self::of_ipv6(address, SITE_PREFIX)),
+            _ => None,
+        }
+    }
+
+    pub fn is_site(self) -> bool {
+        self.prefix == SITE_PREFIX
     }
 }
 
@@ -53,9 +78,9 @@ impl fmt::Display for ClientAddress {
 /// Writes the address or the network, such as `203.0.113.7` or `2001:db8::/64`.
 impl fmt::Display for ClientNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.address {
             IpAddr::V4(address) => address.fmt(f),
-            IpAddr::V6(address) => write!(f, "{address}/{IPV6_PREFIX}"),
+            IpAddr::V6(address) => write!(f, "{address}/{}", self.prefix),
         }
     }
 }
@@ -144,6 +169,21 @@ mod tests {
         }
         assert_eq!(address("2001:db8::1").network(), address("2001:db8::ffff:1").network());
         assert_ne!(address("2001:db8::1").network(), address("2001:db8:0:1::1").network());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_in_a_site_of_48_bits() {
+        let site = |text: &str| address(text).network().site();
+        assert_eq!(site("2001:db8:1:ffff::7").unwrap().to_string(), "2001:db8:1::/48");
+        assert_eq!(site("2001:db8:1::1"), site("2001:db8:1:2::1"));
+        assert_ne!(site("2001:db8:1::1"), site("2001:db8:2::1"));
+        // The first network of a site has the same address as the site, but is another key.
+        let network = address("2001:db8:1::1").network();
+        assert_ne!(network.site().unwrap(), network);
+        assert!(network.site().unwrap().is_site() && !network.is_site());
+        assert_eq!(network.site().unwrap().site(), None);
+        assert_eq!(site("203.0.113.7"), None);
+        assert_eq!(site("::ffff:203.0.113.7"), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIM
 pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries, is_private};
 pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
-pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates};
+pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates, SITE_ALLOWANCE};
 pub use redis_url::RedisUrl;
 pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;

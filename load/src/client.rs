@@ -1,6 +1,6 @@
 //! A GraphQL client that uses one persistent HTTP/1.1 connection.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,13 @@ pub struct Client {
     address: SocketAddr,
     /// Bytes that were read and do not form a complete response yet.
     read: Vec<u8>,
+}
+
+/// An HTTP response.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub body: Vec<u8>,
 }
 
 /// A signed request that uploads one file.
@@ -195,6 +202,20 @@ impl Client {
         number.with_context(|| String::from_utf8_lossy(&answer).into_owned())
     }
 
+    /// Sends an operation as a proxy forwards it for the client at `address`, and returns the response with its status.
+    /// The server must trust the loopback network as a proxy.
+    pub async fn forward(
+        &mut self,
+        address: Ipv4Addr,
+        viewer: Option<&Account>,
+        document: &str,
+        variables: &Value,
+    ) -> Result<Response> {
+        let body = json!({ "query": document, "variables": variables }).to_string();
+        let headers = format!("X-Forwarded-For: {address}\r\nAccept: application/graphql-response+json\r\n");
+        self.exchange(&headers, viewer, &body).await
+    }
+
     async fn ask<T: DeserializeOwned>(&mut self, viewer: Option<&Account>, document: &str, input: &Value) -> Result<T> {
         let bytes = self.post(viewer, document, input).await?;
         let answer: Answer<T> =
@@ -208,33 +229,45 @@ impl Client {
     /// Sends a request, and returns the body of the response. Ignores the HTTP status.
     async fn post(&mut self, viewer: Option<&Account>, document: &str, input: &Value) -> Result<Vec<u8>> {
         let body = json!({ "query": document, "variables": { "input": input } }).to_string();
+        Ok(self.exchange("", viewer, &body).await?.body)
+    }
+
+    /// Sends a request, and returns the response. `headers` contains further header lines, each with its line break.
+    async fn exchange(&mut self, headers: &str, viewer: Option<&Account>, body: &str) -> Result<Response> {
         let authorization =
             viewer.map(|viewer| format!("Authorization: Bearer {}\r\n", viewer.token)).unwrap_or_default();
         let request = format!(
-            "POST /graphql HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{authorization}\
+            "POST /graphql HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{authorization}{headers}\
              Content-Length: {}\r\n\r\n{body}",
             self.address,
             body.len(),
         );
         let exchange = async {
             self.stream.write_all(request.as_bytes()).await?;
-            self.answer().await
+            self.response().await
         };
         timeout(ANSWER_TIMEOUT, exchange)
             .await
             .map_err(|_| anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))?
     }
 
-    async fn answer(&mut self) -> Result<Vec<u8>> {
+    async fn response(&mut self) -> Result<Response> {
         loop {
             if let Some((head, body)) = extent(&self.read)? {
-                let answer = self.read.drain(..head + body).skip(head).collect();
-                return Ok(answer);
+                let status = status(&self.read)?;
+                let body = self.read.drain(..head + body).skip(head).collect();
+                return Ok(Response { status, body });
             }
             ensure!(self.read.len() < MAX_ANSWER_BYTES, "an answer does not end");
             ensure!(self.stream.read_buf(&mut self.read).await? > 0, "the connection ended before the answer");
         }
     }
+}
+
+/// Returns the status of a response, which has three digits after `HTTP/1.1 `.
+fn status(read: &[u8]) -> Result<u16> {
+    let digits = read.get(9..12).context("a response without a status")?;
+    Ok(std::str::from_utf8(digits)?.parse()?)
 }
 
 /// Returns the lengths of a response's head and body in bytes. None if the response is not complete yet.
@@ -251,12 +284,12 @@ fn extent(read: &[u8]) -> Result<Option<(usize, usize)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::extent;
+    use super::{extent, status};
 
     #[test]
     fn content_length_decides_where_an_answer_ends() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1";
-        assert_eq!(extent(answer).unwrap(), Some((70, 4)));
+        assert_eq!((extent(answer).unwrap(), status(answer).unwrap()), (Some((70, 4)), 200));
         assert_eq!(extent(&answer[..73]).unwrap(), None);
         assert_eq!(extent(b"HTTP/1.1 200 OK\r\n").unwrap(), None);
         assert!(extent(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());

@@ -29,7 +29,7 @@ ALTER TABLE sessions
 CREATE INDEX sessions_issuer_subject ON sessions (issuer, issuer_subject) WHERE issuer IS NOT NULL;
 CREATE INDEX sessions_issuer_session ON sessions (issuer, issuer_session) WHERE issuer_session IS NOT NULL;
 
--- Accounts without any way to sign in again: neither a password, a verified address or number, nor an identity.
+-- Accounts without any way to sign in again: no password, verified address or number, identity or passkey.
 ALTER TABLE users ADD COLUMN is_guest boolean NOT NULL DEFAULT false;
 CREATE INDEX users_guests ON users (created_at) WHERE is_guest;
 

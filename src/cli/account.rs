@@ -1,8 +1,8 @@
-//! `parlance account`: what an operator does for the owner of an account.
+//! `parlance account`: commands with which an operator helps the owner of an account.
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use parlance::domain::people::second_factors;
+use parlance::domain::people::second_factors::{self, RemovedFactors};
 
 use super::database::Database;
 
@@ -32,8 +32,45 @@ impl Account {
         let Action::ResetFactors(ResetFactors { database, user }) = self.action;
         let reset = async |url: &str| Ok(second_factors::reset(url, &user).await?);
         let Some(removed) = database.with_url(reset).await? else { bail!("there is no user {user}") };
-        let app = if removed.totp { "the authenticator app and" } else { "no authenticator app and" };
-        println!("Removed {app} {} passkeys. The sessions of the user stay.", removed.passkeys);
+        println!("{}", report(&removed));
         Ok(())
+    }
+}
+
+/// Returns the lines that say what was removed from the account, and what was not.
+fn report(removed: &RemovedFactors) -> String {
+    let RemovedFactors { username, totp, passkeys, can_sign_in } = removed;
+    let app = if *totp { "the authenticator app with its recovery codes" } else { "no authenticator app" };
+    let names = match passkeys.as_slice() {
+        [] => "no passkey".to_owned(),
+        [name] => format!("1 passkey ({name})"),
+        names => format!("{} passkeys ({})", names.len(), names.join(", ")),
+    };
+    let mut text =
+        format!("Removed from {username}: {app}, and {names}.\nThe sessions of the user stay, and no notice was sent.");
+    if !can_sign_in {
+        text += "\nThe account has no password, no verified address or number, and no identity at an issuer. Its owner \
+                 can no longer sign in.";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_says_what_was_removed() {
+        let mut removed =
+            RemovedFactors { username: "ada".to_owned(), totp: false, passkeys: Vec::new(), can_sign_in: true };
+        assert!(report(&removed).starts_with("Removed from ada: no authenticator app, and no passkey.\n"));
+        removed.passkeys.push("Phone".to_owned());
+        assert!(report(&removed).contains("and 1 passkey (Phone)."));
+        assert_eq!(report(&removed).lines().count(), 2);
+        removed.passkeys.push("Key ring".to_owned());
+        (removed.totp, removed.can_sign_in) = (true, false);
+        let text = report(&removed);
+        assert!(text.contains("the authenticator app with its recovery codes, and 2 passkeys (Phone, Key ring)."));
+        assert!(text.ends_with("Its owner can no longer sign in."));
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use parlance::config::postgres_url;
 use parlance::embedded::postgres::{Error, Holder, Postgres};
+use parlance::store::check_sessions;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Database {
@@ -19,9 +20,10 @@ pub(super) struct Database {
 impl Database {
     /// Calls `work` with the URL of the database. If DATABASE_URL is not set, uses the private Postgres, and starts it
     /// unless a server already runs it. Never creates a private Postgres, because commands work on an existing
-    /// database.
+    /// database. Fails if DATABASE_URL is that of a connection pooler that shares the sessions of Postgres.
     pub(super) async fn with_url<T>(&self, work: impl AsyncFnOnce(&str) -> Result<T>) -> Result<T> {
         if let Some(url) = &self.database_url {
+            check_sessions(url).await.context("DATABASE_URL")?;
             return work(url).await;
         }
         if !Postgres::exists(&self.data_dir)? {

@@ -14,7 +14,7 @@ pub const MAX_ISSUER_TOKEN: usize = 8192;
 pub const MAX_ISSUER_ANSWER: usize = 262_144;
 /// Maximum time of a request to an issuer, with its answer.
 pub const ISSUER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of logins in browsers for which the server waits for the answer of one issuer. A further login fails.
+/// Maximum number of logins in browsers that wait for an answer of one issuer at the same time. A further login fails.
 pub const ISSUER_EXCHANGES: usize = 32;
 /// Maximum number of identities that are linked to one account.
 pub const MAX_IDENTITIES: usize = 20;
@@ -25,7 +25,7 @@ const OWN: &str = "own";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Issuers")]
 pub struct IssuerSettings {
-    /// JSON file with the issuers whose users may sign in with tokens or in the browser. docs/accounts.md describes its format
+    /// JSON file with the issuers whose users may sign in, with tokens or in the browser. docs/accounts.md describes its format
     #[arg(long, env, value_name = "FILE")]
     pub issuers_file: Option<PathBuf>,
     /// Origin of the server for browsers, such as https://chat.example.org. Issuers return to an address below it. If not set, logins in the browser work only on this machine
@@ -53,8 +53,8 @@ impl IssuerSettings {
         self.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
     }
 
-    /// Returns the origin of this server in the browser. Without PUBLIC_URL, `host` of the request must be an address
-    /// of this machine, because a client could send any other one. Returns None otherwise.
+    /// Returns the origin of this server in the browser. Without PUBLIC_URL this is the `host` of the request. Returns
+    /// None if that host is not this machine: a client can send any host, so no other one is trusted.
     pub fn origin(&self, host: Option<&str>) -> Option<String> {
         if let Some(url) = &self.public_url {
             return Some(url.origin().ascii_serialization());

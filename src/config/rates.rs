@@ -9,6 +9,11 @@ use super::{seconds, within};
 /// Maximum wait after wrong passwords or codes. The first wait is 1 second, and each further wait is twice as long.
 pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
 
+/// Allowance of an IPv6 site, a network of 48 bits, in multiples of the allowance of one address. A client can rent a
+/// whole site, which has 65,536 networks of 64 bits. Several customers of a provider can also share one, so the
+/// multiple is more than 1.
+pub const SITE_ALLOWANCE: u32 = 8;
+
 /// Maximum number of times that clients may enter one code with its challenge, and as often without the challenge. A code
 /// has six digits, so a client that guesses finds it with a probability of at most 10 in a million.
 pub const CODE_TRIES: usize = 5;
@@ -124,6 +129,19 @@ pub enum Allowance {
 impl Allowance {
     /// Maximum value of `time`.
     const MAX_TIME: Duration = Duration::from_hours(24 * 30);
+
+    /// Returns the allowance of an IPv6 site.
+    #[must_use]
+    pub fn of_site(self) -> Self {
+        match self {
+            Self::Unlimited => Self::Unlimited,
+            Self::Limited { count, time } => {
+                // The product is never zero.
+                let count = NonZeroU32::new(count.get().saturating_mul(SITE_ALLOWANCE)).unwrap_or(count);
+                Self::Limited { count, time }
+            }
+        }
+    }
 }
 
 /// Units of time, each with its length in seconds.
@@ -189,5 +207,13 @@ mod tests {
         {
             assert!(wrong.parse::<Allowance>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_site_has_a_multiple_of_the_allowance() {
+        let of_site = |text: &str| text.parse::<Allowance>().unwrap().of_site().to_string();
+        assert_eq!(of_site("5/15m"), "40/900s");
+        assert_eq!(of_site("4294967295/1s"), "4294967295/1s");
+        assert_eq!(of_site("off"), "off");
     }
 }

@@ -6,7 +6,7 @@ use super::rates::switch;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Accounts")]
 pub struct Registration {
-    /// Registration of new accounts: open to all, by a code of `parlance invite create`, closed, or external for accounts that only the issuers of ISSUERS_FILE make
+    /// Registration of new accounts: open to all, by a code of `parlance invite create`, closed, or external: only the first sign-in at an issuer of ISSUERS_FILE makes an account
     #[arg(long, env, default_value = "open", value_name = "open|invite|closed|external")]
     pub registration: RegistrationMode,
     /// Whether createGuest makes accounts without a password. Needs REGISTRATION=open
@@ -28,7 +28,7 @@ pub enum RegistrationMode {
 }
 
 impl RegistrationMode {
-    /// Whether a client can register by a code of the server, with an invite if the mode needs it.
+    /// Whether `loginWithCode` can make an account, with an invite if the mode needs one.
     pub const fn allows_codes(self) -> bool {
         matches!(self, Self::Open | Self::Invite)
     }

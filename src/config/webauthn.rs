@@ -6,6 +6,8 @@ use super::web::{is_loopback, origin};
 
 /// The RP ID of pages on this machine. Browsers accept no address as an RP ID.
 const LOCALHOST: &str = "localhost";
+/// Word in WEBAUTHN_ORIGINS that stands for every origin of this machine.
+const LOOPBACK: &str = "loopback";
 /// Beginning of the origin of an Android app: the hash of the certificate that signs the app follows.
 const ANDROID_APP: &str = "android:apk-key-hash:";
 /// Maximum number of characters of a domain name (RFC 1035, section 2.3.4).
@@ -42,9 +44,27 @@ impl WebauthnSettings {
             };
         }
         self.webauthn_origins.iter().any(|allowed| match allowed.as_str() {
-            "loopback" => is_loopback(origin),
+            LOOPBACK => is_loopback(origin),
             allowed => allowed == origin,
         })
+    }
+
+    /// Returns the first origin in WEBAUTHN_ORIGINS whose pages cannot use the passkeys. Browsers accept an RP ID only
+    /// on pages of its domain and of its subdomains.
+    pub fn foreign_origin(&self) -> Option<&str> {
+        self.webauthn_origins.iter().map(String::as_str).find(|origin| !self.fits(origin))
+    }
+
+    fn fits(&self, origin: &str) -> bool {
+        let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+        let host = match scheme {
+            "http" | "https" => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+            _ if origin == LOOPBACK => LOCALHOST,
+            // The origins of apps have no domain.
+            _ => return true,
+        };
+        let below = host.strip_suffix(self.webauthn_rp_id.as_str());
+        below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
     }
 }
 
@@ -57,7 +77,7 @@ fn rp_id(text: &str) -> Result<String, String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // The last label of an address has only digits.
+    // The last label of an IPv4 address has only digits.
     let is_address = domain.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if domain.len() <= MAX_DOMAIN && domain.split('.').all(is_label) && !is_address {
         Ok(domain)
@@ -74,7 +94,7 @@ fn passkey_origin(text: &str) -> Result<String, String> {
     let allowed = "allowed are loopback, origins such as https://chat.example.org without a path, and \
                    android:apk-key-hash:…";
     let origin = origin(text).map_err(|_| allowed.to_owned())?;
-    // Any origin would let every page use the passkeys of the domain.
+    // `*` would let the pages of every origin use the passkeys of the domain.
     if matches!(origin.as_str(), "*" | "none") { Err(allowed.to_owned()) } else { Ok(origin) }
 }
 
@@ -111,6 +131,20 @@ mod tests {
         for wrong in ["*", "none", "", "chat.example.org", "https://example.org/path", ANDROID_APP] {
             assert!(passkey_origin(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_origins_of_pages_are_in_the_domain() {
+        let app = "android:apk-key-hash:AbC_1";
+        let fitting = ["https://example.org", "https://a.chat.example.org:8443", app, "capacitor://localhost"];
+        assert_eq!(settings("example.org", &fitting).foreign_origin(), None);
+        for foreign in ["https://example.com", "https://badexample.org", "https://org", "http://127.0.0.1", "loopback"]
+        {
+            assert_eq!(settings("example.org", &[app, foreign]).foreign_origin(), Some(foreign));
+        }
+        let local = ["loopback", "http://localhost:5173", "http://chat.localhost"];
+        assert_eq!(settings(LOCALHOST, &local).foreign_origin(), None);
+        assert_eq!(settings(LOCALHOST, &["http://[::1]:5173"]).foreign_origin(), Some("http://[::1]:5173"));
     }
 
     #[test]

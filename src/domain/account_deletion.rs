@@ -22,7 +22,7 @@ enum Proof<'a> {
     Code(&'a RightCode, &'a [String]),
     /// A token of an identity that is linked to the account was verified.
     Token,
-    /// The user is a guest, who can prove nothing.
+    /// The user is a guest, who has nothing but the session to prove the identity.
     Guest,
 }
 

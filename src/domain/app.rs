@@ -103,6 +103,11 @@ pub enum OpenError {
     Issuers(#[from] issuers::FileError),
     #[error("GUESTS=on needs REGISTRATION=open: a guest becomes a regular account without an invite or an issuer")]
     Guests,
+    #[error(
+        "WEBAUTHN_ORIGINS has {origin}, but browsers accept the passkeys of WEBAUTHN_RP_ID ({rp_id}) only on pages of \
+         this domain and of its subdomains"
+    )]
+    Webauthn { origin: String, rp_id: String },
 }
 
 /// The channels between a node and the other nodes: through Redis, or in memory for a single node.
@@ -117,6 +122,12 @@ impl App {
     pub fn check(config: &Config) -> Result<(), OpenError> {
         if config.registration.guests && config.registration.registration != RegistrationMode::Open {
             return Err(OpenError::Guests);
+        }
+        if let Some(origin) = config.webauthn.foreign_origin() {
+            return Err(OpenError::Webauthn {
+                origin: origin.to_owned(),
+                rp_id: config.webauthn.webauthn_rp_id.clone(),
+            });
         }
         Ok(Issuers::check(config.issuers.issuers_file.as_deref())?)
     }

@@ -35,7 +35,7 @@ const fn message(rate: Rate) -> &'static str {
         Rate::CodesPerAddress => "Too many codes were requested from this address.",
         Rate::CodesPerUser => "You request too many codes.",
         Rate::Sms => "Too many SMS are sent.",
-        Rate::PasskeyChallenges => "Too many passkeys were asked for from this address.",
+        Rate::PasskeyChallenges => "Too many challenges for passkeys were requested from this address.",
         Rate::Messages => "You send too many messages.",
         Rate::Forwards => "You forward too many messages.",
         Rate::Edits => "You change too many messages.",

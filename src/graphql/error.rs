@@ -27,8 +27,9 @@ pub enum ErrorCode {
     /// No user is signed in, or the access token is invalid or expired. Call `refreshSession`, or `login` if that
     /// fails, and send the new access token as `Authorization: Bearer …`.
     Unauthenticated,
-    /// The password, the code or the token is right, and the account needs a second factor. `extensions.challenge` is for
-    /// `completeLogin`, and `extensions.factors` lists the factors of the account: TOTP, RECOVERY_CODE and PASSKEY.
+    /// The password, the code or the token is right, and the account needs a second factor. Send it with
+    /// `extensions.challenge` to `completeLogin`. `extensions.factors` lists the factors of the account: TOTP,
+    /// RECOVERY_CODE and PASSKEY. PASSKEY means that `loginWithPasskey` signs in instead.
     FactorRequired,
     /// The viewer can see the object, but is not allowed to perform this operation. If `extensions.reason` is
     /// CONFIRMATION_REQUIRED, call `confirmIdentity` and try again.
@@ -155,9 +156,9 @@ impl ErrorCode {
 /// The value of `extensions.reason` for a change that needs a confirmed identity, and its meaning.
 const CONFIRMATION_REQUIRED: (&str, &str) = (
     "CONFIRMATION_REQUIRED",
-    "The viewer must prove their identity again. Call `confirmIdentity`, and repeat the operation within 10 minutes. An \
-     account with a second factor confirms by that factor or by a passkey, and another one also by the password, a code \
-     or a token.",
+    "The viewer must prove their identity again. Call `confirmIdentity`, and repeat the operation within 10 minutes. \
+     An account with a second factor needs that factor or a passkey as the proof. Any other account needs the \
+     password, a code, a token or a passkey.",
 );
 
 /// Returns the value of `extensions.reason` for a conflict, and its meaning.
@@ -329,8 +330,8 @@ impl From<Domain> for Error {
                 Self { reason: Some(CONFIRMATION_REQUIRED.0), ..Self::new(ErrorCode::Forbidden, message) }
             }
             Domain::FactorRequired(challenge) => {
-                let message = "This account needs a second factor. Call `completeLogin` with the challenge and a code \
-                               of your authenticator app or a recovery code.";
+                let message = "This account needs a second factor. Call `completeLogin` with the challenge, and with a \
+                               code of your authenticator app or a recovery code.";
                 Self { challenge: Some(challenge), ..Self::new(ErrorCode::FactorRequired, message) }
             }
             Domain::NotFound(message) => Self::new(ErrorCode::NotFound, message),

@@ -26,8 +26,9 @@ pub enum RegistrationMode {
 pub struct Issuer {
     /// Name of the issuer, which the operator has chosen: lower-case letters, digits and hyphens.
     name: String,
-    /// Address at which a login in the browser begins, without its query: see docs/clients.md. Without the setting
-    /// PUBLIC_URL it is a path on this server. Null if the issuer has no login in the browser.
+    /// Address that the client opens for a login in the browser. The client adds the query parameter `redirect`, the
+    /// address to which the login returns, and may add `reauthenticate=true`. Without the setting PUBLIC_URL it is a
+    /// path on this server. Null if the issuer has no login in the browser.
     login_url: Option<String>,
 }
 

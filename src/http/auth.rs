@@ -1,5 +1,5 @@
-//! Logins in the browser at issuers: the addresses below `/auth`. Their answers are redirects, and texts for people if
-//! the browser cannot be sent to the client.
+//! Logins in the browser at issuers: the addresses below `/auth`. They answer with redirects, or with a plain text for
+//! the user if the browser cannot be sent back to the client.
 
 use std::net::SocketAddr;
 
@@ -115,7 +115,7 @@ async fn finish(
     }
 }
 
-/// Ends sessions as a logout token says (OpenID Connect Back-Channel Logout 1.0, section 2.5).
+/// Ends the sessions that a logout token names (OpenID Connect Back-Channel Logout 1.0, section 2.5).
 async fn log_out(
     State(server): State<Server>,
     Path(name): Path<String>,
@@ -174,7 +174,7 @@ fn fragment(result: Result<String, Failure>) -> String {
     }
 }
 
-/// Returns a text for the person at the browser.
+/// Returns an error as a plain text for the user of the browser.
 fn page(error: Domain) -> Response {
     let (status, message) = described(error);
     (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], message).into_response()

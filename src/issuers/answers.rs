@@ -56,7 +56,7 @@ pub(super) fn start(text: &str) -> String {
 /// address.
 pub(super) fn with_causes(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let causes = iter::successors(Some(&error as &(dyn Error + 'static)), |error| (**error).source());
+    let causes = iter::successors(Some(&error as &(dyn Error + 'static)), |&cause| cause.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

@@ -61,16 +61,16 @@ pub(super) fn assertion(settings: &Settings, claims: &Claims, expected: &Expecte
         }
     };
     let names = &settings.claims;
-    let named = |name: &str| find(claims, name).and_then(Value::as_str).map(str::to_owned);
+    let text_of = |name: &str| find(claims, name).and_then(Value::as_str).map(str::to_owned);
     let is_verified = settings.trust_email && find(claims, &names.email_verified).is_some_and(is_true);
     Ok(Assertion {
         issuer: settings.issuer.clone(),
         subject: subject(claims)?.ok_or("The token has no subject.")?,
         session: session(claims)?,
         authenticated_at,
-        username: named(&names.username),
-        name: named(&names.name),
-        verified_email: named(&names.email).filter(|_| is_verified),
+        username: text_of(&names.username),
+        name: text_of(&names.name),
+        verified_email: text_of(&names.email).filter(|_| is_verified),
     })
 }
 

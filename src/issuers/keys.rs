@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header, Validation, 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Maximum number of keys of an issuer that are read. Issuers publish less than ten.
+/// Maximum number of keys of an issuer that are read. Issuers publish fewer than ten.
 const MAX_KEYS: usize = 100;
 /// Minimum length of the modulus of an RSA key in Base64: 2048 bits, by RFC 7518, section 3.3.
 const MIN_RSA_MODULUS: usize = 342;
@@ -70,7 +70,7 @@ impl Key {
         Some(Self { id: common.key_id.clone(), algorithm, decoding })
     }
 
-    /// Whether the key can verify a token with this header. The type of the key decides about the algorithm, so a token
+    /// Whether the key can verify a token with this header. The type of the key limits the algorithms, so a token
     /// cannot choose to be verified by HMAC with a public key.
     fn fits(&self, header: &Header) -> bool {
         let same_id = match (&self.id, &header.kid) {

@@ -27,7 +27,7 @@ const REFUSED: Refusal = Refusal::Invalid("The issuer refused the code of the lo
 /// The secrets of one login. The browser keeps them between its two requests.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Connects the request of the issuer's answer to the browser that started the login.
+    /// Connects the answer of the issuer to the browser that started the login.
     pub state: String,
     /// Connects the ID token to the login.
     nonce: String,

@@ -1,7 +1,7 @@
 //! Issuers: OpenID Connect providers and other services whose users may sign in. This part verifies their tokens, and
 //! does the steps of a login in the browser that concern the issuer. The operator lists the issuers in a file.
 //!
-//! docs/accounts.md describes the settings, and docs/decisions/0023 has the reasons for what is not in a library.
+//! docs/accounts.md describes the settings. docs/decisions/0023 says why no library for OpenID Connect is used.
 
 mod answers;
 mod claims;
@@ -43,7 +43,7 @@ pub struct Issuer {
     exchanges: Semaphore,
 }
 
-/// Content of a verified token: a user, as the issuer describes the user.
+/// Content of a verified token: what the issuer says about a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
     /// The claim `iss`: the URL of the issuer.
@@ -186,7 +186,7 @@ impl Issuer {
         claims.map_err(Refusal::from)
     }
 
-    /// Reads the token with the published keys. If no key fits, the issuer may have new keys since.
+    /// Reads the token with the published keys. If no key fits, fetches them again, because the issuer may have new ones.
     async fn claims_by_discovery(
         &self,
         token: &str,

@@ -1,5 +1,5 @@
 //! The addresses and keys that an issuer publishes (OpenID Connect Discovery 1.0). The server fetches them when it
-//! needs them first, and uses them while the issuer is down.
+//! first needs them, and keeps using them while the issuer is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl Provider {
                 state.next_fetch = Some(Instant::now() + self.refetch_interval);
             }
             Err(reason) => {
-                warn!(issuer = self.issuer.as_str(), reason, "an issuer cannot be read");
+                warn!(issuer = self.issuer.as_str(), reason, "the metadata and keys of an issuer could not be fetched");
                 state.next_fetch = Some(Instant::now() + self.refetch_interval.min(RETRY_AFTER));
             }
         }
@@ -126,7 +126,7 @@ impl Provider {
         let place = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let metadata: Metadata = self.get(&place).await?;
         if metadata.issuer != self.issuer {
-            return Err(format!("its metadata have another issuer: {}", start(&metadata.issuer)));
+            return Err(format!("its metadata name another issuer: {}", start(&metadata.issuer)));
         }
         let keys = if self.wants_keys {
             let place = metadata.jwks_uri.as_deref().ok_or("its metadata have no jwks_uri")?;

@@ -289,7 +289,7 @@ WimBqJJJFC1jhtb8cFfZGRgnaMAdiN2GPj7s5/ZpiLL4ba/kCcrNC4Ywtzp/YYUp
     }
 
     #[test]
-    fn an_issuer_needs_little() {
+    fn an_issuer_needs_a_name_a_url_and_an_audience() {
         assert_eq!(error(&json!({})), "");
         assert_eq!(error(&json!({"audiences": [], "clientId": "chat", "clientSecret": "secret"})), "");
         assert_eq!(error(&json!({"secret": "a secret that has more than 32 bytes", "algorithms": ["HS512"]})), "");
@@ -301,7 +301,7 @@ WimBqJJJFC1jhtb8cFfZGRgnaMAdiN2GPj7s5/ZpiLL4ba/kCcrNC4Ywtzp/YYUp
     }
 
     #[test]
-    fn contradictions_and_unknown_fields_are_named() {
+    fn errors_name_contradictions_and_unknown_fields() {
         for (changes, part) in [
             (json!({"colour": "red"}), "unknown field `colour`"),
             (json!({"claims": {"nick": "a"}}), "unknown field `nick`"),
@@ -331,7 +331,7 @@ WimBqJJJFC1jhtb8cFfZGRgnaMAdiN2GPj7s5/ZpiLL4ba/kCcrNC4Ywtzp/YYUp
     }
 
     #[test]
-    fn two_issuers_differ() {
+    fn two_issuers_cannot_have_the_same_name_or_url() {
         let issuer = |name: &str, url: &str| json!({"name": name, "issuer": url, "audiences": ["chat"]});
         let (one, other) = (issuer("one", "https://one.example"), issuer("other", "https://other.example"));
         assert!(parse(vec![one.clone(), other]).is_ok());

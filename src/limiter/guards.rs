@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use super::{Exceeded, Key};
-use crate::config::{PASSWORD_MAX_DELAY, Rates};
+use crate::config::{PASSWORD_MAX_DELAY, Rates, SITE_ALLOWANCE};
 
 /// Time without another attempt after which the failures of a key are forgotten.
 pub(super) const RESET_AFTER: Duration = Duration::from_hours(24);
@@ -22,7 +22,8 @@ const NAMES: u32 = 3;
 pub enum Guard {
     /// Attempts to use a password or a code for one account, or for one name or address that an account may have.
     Account,
-    /// Attempts to use a password for one account by any of its names.
+    /// Attempts to use a password for one account by any of its names, or a second factor from any network in which the
+    /// owner has a session.
     AllNames,
     /// Attempts to use a password or a code from one network.
     Network,
@@ -92,12 +93,14 @@ impl Guards {
         }
     }
 
-    pub(super) const fn rule(&self, guard: Guard) -> Rule {
-        match guard {
+    /// Returns the rule for a key. An IPv6 site may have more failures than a network before its attempts have to wait.
+    pub(super) fn rule(&self, guard: Guard, key: Key) -> Rule {
+        let rule = match guard {
             Guard::Account => self.account,
             Guard::AllNames => self.all_names,
             Guard::Network => self.network,
-        }
+        };
+        if key.is_of_site() { Rule { free: rule.free.saturating_mul(SITE_ALLOWANCE), ..rule } } else { rule }
     }
 
     pub(super) fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
@@ -111,7 +114,7 @@ impl Guards {
             _ => {}
         }
         tries.failures = tries.failures.saturating_add(1);
-        tries.times = Some((now + self.rule(guard).delay(tries.failures), now));
+        tries.times = Some((now + self.rule(guard, key).delay(tries.failures), now));
         Ok(())
     }
 

@@ -29,6 +29,14 @@ macro_rules! rates {
     };
 }
 
+impl Rate {
+    /// Whether the rate also counts the sites of IPv6 clients. RATE_REQUESTS does not, because it also counts the
+    /// requests of signed-in users: a mobile provider can have thousands of users in one site.
+    pub(super) const fn counts_sites(self) -> bool {
+        !matches!(self, Self::Requests)
+    }
+}
+
 rates! {
     Requests = "RATE_REQUESTS", rate_requests;
     Operations = "RATE_OPERATIONS", rate_operations;

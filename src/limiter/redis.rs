@@ -218,7 +218,7 @@ impl Shared {
         let mut pipe = redis::pipe();
         let mut keys = Vec::with_capacity(counts.len());
         for &((rate, key), count) in counts {
-            let Some(counts) = &limiter.0.counts[rate as usize] else { continue };
+            let Some(counts) = limiter.0.counts(rate, key) else { continue };
             let nanos = u64::try_from(counts.interval().as_nanos()).unwrap_or(u64::MAX);
             let added = nanos.saturating_mul(count).div_ceil(1000);
             let bound = u64::try_from(counts.max_backlog().as_micros()).unwrap_or(u64::MAX);
@@ -236,7 +236,7 @@ impl Shared {
             backlogs => backlogs?,
         };
         for ((rate, key), backlog) in keys.into_iter().zip(backlogs) {
-            limiter.raise_backlog(rate, &key, Duration::from_micros(backlog));
+            limiter.raise_backlog(rate, key, Duration::from_micros(backlog));
         }
         Ok(())
     }
@@ -256,6 +256,7 @@ fn key_name(key: Key) -> String {
         Key::Network(network) => network.to_string(),
         Key::UserFrom(user, network) => format!("{user}@{network}"),
         Key::Name(hash) => format!("{:032x}", u128::from_be_bytes(hash)),
+        Key::NameFrom(hash, network) => format!("{:032x}@{network}", u128::from_be_bytes(hash)),
     }
 }
 

@@ -49,6 +49,11 @@ impl Counts {
         self.interval
     }
 
+    /// Returns the number of actions that are allowed at once.
+    pub(super) const fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+
     /// Returns the maximum backlog of a key on all nodes together. A node allows an action while the backlog is below
     /// `time`. Every other node can add to the backlog before the nodes have exchanged counts, so the maximum is higher
     /// than `time`.
@@ -64,6 +69,15 @@ impl Counts {
             Ok(Err(not_until)) => Err(not_until.wait_time_from(self.limiter.clock().now())),
             Err(_) => Err(self.time),
         }
+    }
+
+    /// Takes back `count` actions, or at most the burst, that [`Counts::check`] has counted.
+    pub(super) fn undo(&self, key: &Key, count: NonZeroU32) {
+        let added = self.interval.saturating_mul(count.min(self.burst).get());
+        let added = u64::try_from(added.as_nanos()).unwrap_or(u64::MAX);
+        let subtract = |arrival: u64| Some(arrival.saturating_sub(added));
+        // The closure returns Some, so the update cannot fail.
+        let _ = self.states.of(key).fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
     }
 
     /// Takes over the count of all nodes for a key. `backlog` is the time after which all actions of the key are
@@ -100,5 +114,30 @@ impl StateStore for States {
                 Err(now) => before = now,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_that_are_undone_are_allowed_again() {
+        let of = |count| NonZeroU32::new(count).unwrap();
+        let (counts, key) = (Counts::new(of(3), Duration::from_hours(1)), Key::Name([0; 16]));
+        counts.check(&key, of(2)).unwrap();
+        counts.check(&key, of(2)).unwrap_err();
+        counts.undo(&key, of(1));
+        counts.check(&key, of(2)).unwrap();
+        counts.check(&key, of(1)).unwrap_err();
+        // More actions than the burst count as the burst.
+        counts.undo(&key, of(3));
+        counts.check(&key, of(9)).unwrap();
+        counts.undo(&key, of(9));
+        counts.check(&key, of(3)).unwrap();
+        // A key without actions stays without actions.
+        counts.undo(&Key::Name([1; 16]), of(3));
+        counts.check(&Key::Name([1; 16]), of(3)).unwrap();
+        counts.check(&Key::Name([1; 16]), of(1)).unwrap_err();
     }
 }

@@ -10,6 +10,8 @@ const MAX_BYTES: usize = 256;
 const MAX_RANGES: usize = 16;
 /// Language of a notice if no template has a language that the client prefers. It has all templates.
 pub(super) const DEFAULT: &str = "en";
+/// Language range of a client that accepts any language.
+const ANY: &str = "*";
 
 /// The languages that a client prefers. The default is no preference, and notices are then in English. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,30 +32,37 @@ impl Language {
         Self((!header.is_empty()).then(|| header.into()))
     }
 
-    /// Returns the best of the available languages, whose keys are tags in lower case, by the lookup of RFC 4647,
-    /// section 3.4: `de-AT` is satisfied by `de`.
+    /// Returns the language with this tag.
+    pub fn tagged(tag: &str) -> Self {
+        Self(Some(tag.into()))
+    }
+
+    /// Returns the best of the available languages, or else the default one.
     pub(super) fn choose<'a>(&self, available: &'a BTreeMap<String, String>) -> &'a str {
+        self.matched(available).unwrap_or(DEFAULT)
+    }
+
+    /// Returns the best of the available languages, whose keys are tags in lower case, by the lookup of RFC 4647,
+    /// section 3.4: `de-AT` is satisfied by `de`. None if the client prefers none of them. Languages that it prefers
+    /// less than `*`, any language, are not compared.
+    pub(super) fn matched<'a>(&self, available: &'a BTreeMap<String, String>) -> Option<&'a str> {
         let header = self.0.as_deref().unwrap_or_default();
         let mut ranges: Vec<_> = header.split(',').take(MAX_RANGES).filter_map(range).collect();
         // The sort is stable: languages of equal weight keep their order.
         ranges.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-        let best = ranges.iter().find_map(|(_, tag)| with_parents(tag).find_map(|tag| available.get(tag)));
-        best.map_or(DEFAULT, String::as_str)
+        let mut preferred = ranges.iter().map(|(_, tag)| tag.as_str()).take_while(|tag| *tag != ANY);
+        preferred.find_map(|tag| with_parents(tag).find_map(|tag| available.get(tag))).map(String::as_str)
     }
 }
 
 /// Parses a language range with its weight, such as `de-AT;q=0.8`. None if the client refuses the language, or if the
-/// weight is invalid. The tag is in lower case; `*`, any language, becomes the default.
+/// weight is invalid. The tag is in lower case.
 fn range(item: &str) -> Option<(f32, String)> {
     let (tag, weight) = match item.split_once(';') {
         Some((tag, parameter)) => (tag, parameter.trim().strip_prefix("q=")?.parse::<f32>().ok()?),
         None => (item, 1.0),
     };
-    let tag = match tag.trim() {
-        "*" => DEFAULT.to_owned(),
-        tag => tag.to_ascii_lowercase(),
-    };
-    (weight > 0.0 && weight <= 1.0).then_some((weight, tag))
+    (weight > 0.0 && weight <= 1.0).then(|| (weight, tag.trim().to_ascii_lowercase()))
 }
 
 /// Returns the tag, and then the more general ones: `de-at-1996`, `de-at` and `de`.
@@ -96,6 +105,19 @@ mod tests {
         }
         assert_eq!(chosen("de;q=x, pt"), "pt");
         assert_eq!(Language::negotiate(None), Language::default());
+    }
+
+    #[test]
+    fn a_client_that_prefers_no_available_language_has_no_match() {
+        let available = BTreeMap::from(["en", "de"].map(|tag| (tag.to_owned(), tag.to_owned())));
+        let matched = |header| Language::negotiate(Some(header)).matched(&available);
+        assert_eq!(matched("nl, en;q=0.5"), Some("en"));
+        assert_eq!(matched("de-CH"), Some("de"));
+        for header in ["", "*", "nl", "nl, *;q=0.5, de;q=0.1", "de;q=0"] {
+            assert_eq!(matched(header), None, "{header}");
+        }
+        assert_eq!(Language::default().matched(&available), None);
+        assert_eq!(Language::tagged("de").matched(&available), Some("de"));
     }
 
     #[test]

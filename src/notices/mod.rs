@@ -41,6 +41,7 @@ pub struct Notifier(Arc<Inner>);
 struct Inner {
     email: Route<Mailer>,
     phone: Route<SmsHook>,
+    templates: Arc<Templates>,
     running: TaskTracker,
     closing: CancellationToken,
 }
@@ -118,12 +119,12 @@ impl Notifier {
         let phone = match &settings.sms_hook_url {
             Some(url) => {
                 let secret = settings.sms_hook_secret.clone().ok_or(OpenError::NoSecret)?;
-                let hook = SmsHook::new(url.clone(), secret, templates, clock, random.clone());
+                let hook = SmsHook::new(url.clone(), secret, templates.clone(), clock, random.clone());
                 Route::queues(hook.map_err(OpenError::Hook)?, context(NoticeChannel::Sms))
             }
             None => Route::without_server(is_logged),
         };
-        Ok(Self(Arc::new(Inner { email, phone, running, closing })))
+        Ok(Self(Arc::new(Inner { email, phone, templates, running, closing })))
     }
 
     /// Returns how notices to e-mail addresses are sent.
@@ -134,6 +135,11 @@ impl Notifier {
     /// Returns how notices to phone numbers are sent.
     pub fn phone(&self) -> Channel {
         self.0.phone.channel()
+    }
+
+    /// Returns the tag of the best language for the client. None if the client prefers no language with templates.
+    pub fn matched(&self, language: &Language) -> Option<&str> {
+        self.0.templates.matched(language)
     }
 
     /// Queues the notice and returns at once. Must be called in a runtime. If the channel is `Unavailable`, the notice

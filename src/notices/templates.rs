@@ -6,7 +6,7 @@ use std::path::Path;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error as RenderError, Template, UndefinedBehavior, Value, context};
 
-use super::language::{DEFAULT, with_parents};
+use super::language::{DEFAULT, Language, with_parents};
 use super::notice::{CodeUse, ContactKind, FactorChange, Notice, Outgoing};
 use super::template_files::{HTML, LAYOUT, SMS, SUBJECT, TEXT, TemplateError, file_names, read_all};
 
@@ -65,6 +65,11 @@ impl Templates {
         let templates = Self { environment, languages, app_name: one_line(app_name) };
         templates.check()?;
         Ok(templates)
+    }
+
+    /// Returns the tag of the best language for the client. None if the client prefers no language with templates.
+    pub(super) fn matched(&self, language: &Language) -> Option<&str> {
+        language.matched(&self.languages)
     }
 
     /// Writes the e-mail of a notice in the best language for it.
@@ -237,7 +242,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
 
-    use super::super::language::Language;
     use super::super::notice::Recipient;
     use super::*;
 

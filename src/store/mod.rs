@@ -35,11 +35,18 @@ pub(crate) use text_enum::text_enum;
 use crate::config::Postgres;
 use crate::error::{Error, Result};
 use connection::Connector;
+use pooler::require_own_sessions;
 
 /// Time after which a request that waits for a free connection fails with UNAVAILABLE.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
 pub type PooledConnection<'a> = bb8::PooledConnection<'a, Connection>;
+
+/// Fails if the URL is that of a connection pooler that shares the sessions of Postgres. Commands call this before they
+/// work on a database.
+pub async fn check_sessions(url: &str) -> Result<()> {
+    require_own_sessions(&Connector::new(url)?).await
+}
 
 /// Opens a connection outside the pool, for commands.
 pub async fn connect(url: &str) -> Result<Connection> {

@@ -1,7 +1,7 @@
 //! Detects connection poolers that share the sessions of Postgres among their clients.
 //!
-//! The server keeps state in its sessions: timeouts, prepared statements, and the lock of migrations. A pooler in
-//! transaction mode gives every transaction any session, so this state is lost.
+//! The server and the commands keep state in their sessions: timeouts, prepared statements, and the lock of migrations.
+//! A pooler in transaction mode gives every transaction any session, so this state is lost.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(40);
 /// different ones.
 pub(super) async fn require_own_sessions(connector: &Connector) -> Result<()> {
     let late = format!(
-        "no two sessions of Postgres within {} s: a pooler in session mode needs one for each connection of this node",
+        "no two sessions of Postgres within {} s: a pooler in session mode needs one for each connection",
         CHECK_TIMEOUT.as_secs()
     );
     timeout(CHECK_TIMEOUT, compare_sessions(connector)).await.unwrap_or(Err(Error::Connection(late)))

@@ -429,6 +429,7 @@ diesel::table! {
         phone_verified_at -> Nullable<Timestamptz>,
         search_name -> Text,
         is_guest -> Bool,
+        language -> Nullable<Text>,
     }
 }
 

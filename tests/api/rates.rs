@@ -4,6 +4,7 @@ mod passwords;
 
 use std::time::Duration;
 
+use parlance::config::SITE_ALLOWANCE;
 use parlance::limiter::{Key, Rate};
 use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
@@ -249,6 +250,27 @@ async fn registrations_are_limited_by_network() {
     let (status, body) = register("eve", PASSWORD, "2001:db8::ffff:3").await;
     assert_eq!((status, exceeded(&body).0), (429, "RATE_REGISTRATIONS"));
     assert_eq!(register("eve", PASSWORD, "2001:db8:0:1::3").await.0, 200);
+}
+
+/// A client that rents a site of IPv6, a /48, has 65,536 networks of 64 bits.
+#[tokio::test]
+async fn registrations_from_the_networks_of_one_site_are_limited() {
+    let node = limited(&["--rate-registrations=1/1h", "--trusted-proxies=loopback"]).start_alone().await;
+    let register = async |name: &str, address: &str| {
+        let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
+        let variables = json!({"input": {"username": name, "password": PASSWORD}});
+        let body = json!({"query": query, "variables": variables});
+        http::send(http::post(&node, &body).header("x-forwarded-for", address)).await
+    };
+    for number in 0..SITE_ALLOWANCE {
+        let (status, body) = register(&format!("user_{number}"), &format!("2001:db8:1:{number:x}::1")).await;
+        assert_eq!(status, 200, "{body:#}");
+    }
+    let (status, body) = register("eve", "2001:db8:1:ffff::1").await;
+    assert_eq!((status, exceeded(&body).0), (429, "RATE_REGISTRATIONS"));
+    // Another site and an IPv4 address have allowances of their own.
+    assert_eq!(register("eve", "2001:db8:2::1").await.0, 200);
+    assert_eq!(register("bob", "203.0.113.7").await.0, 200);
 }
 
 #[tokio::test]

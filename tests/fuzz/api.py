@@ -8,6 +8,7 @@ import argparse
 import base64
 import collections
 import dataclasses
+import functools
 import hashlib
 import hmac
 import http.server
@@ -74,6 +75,79 @@ def issuer_token(subject):
 
 def unpadded(part):
     return base64.urlsafe_b64encode(part).rstrip(b"=")
+
+
+def totp_code(secret, steps=0):
+    """The code that an authenticator app with this secret in Base32 shows after some steps of 30 seconds."""
+    step = (int(time.time()) // 30 + steps).to_bytes(8, "big")
+    tag = hmac.digest(base64.b32decode(secret), step, hashlib.sha1)
+    number = int.from_bytes(tag[tag[19] & 15 :][:4], "big") & 0x7FFFFFFF
+    return f"{number % 1_000_000:06}"
+
+
+@functools.cache
+def rsa_key():
+    """The modulus and the private exponent of an RSA key of 2048 bits. Its public exponent is 65537."""
+    random = Random("the key of all passkeys")
+
+    def prime():
+        while True:
+            number = random.getrandbits(1024) | 3 << 1022 | 1
+            if number % 65537 == 1 or not all(number % small for small in range(3, 2000, 2)):
+                continue
+            if all(pow(base, number - 1, number) == 1 for base in (2, 3, 5)):
+                return number
+
+    p, q = prime(), prime()
+    return p * q, pow(65537, -1, (p - 1) * (q - 1))
+
+
+def rs256(message):
+    """A signature by RSASSA-PKCS1-v1_5 with SHA-256."""
+    modulus, exponent = rsa_key()
+    digest = bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(message).digest()
+    padded = b"\x00\x01" + b"\xff" * (253 - len(digest)) + b"\x00" + digest
+    return pow(int.from_bytes(padded, "big"), exponent, modulus).to_bytes(256, "big")
+
+
+class Authenticator:
+    """Makes one passkey and signs challenges with it, as a browser and an authenticator do together."""
+
+    made = 0
+
+    def __init__(self):
+        Authenticator.made += 1
+        self.id = hashlib.sha256(f"passkey {Authenticator.made}".encode()).digest()
+        self.user = None
+
+    def create(self, options):
+        """Answers the options for a new passkey. Returns the JSON text of the credential."""
+        options = json.loads(options)
+        self.user = options["user"]["id"]
+        modulus = rsa_key()[0].to_bytes(256, "big")
+        key = b"\xa4\x01\x03\x03\x39\x01\x00\x20\x59\x01\x00" + modulus + b"\x21\x43\x01\x00\x01"
+        data = self.data(0x45) + bytes(16) + len(self.id).to_bytes(2, "big") + self.id + key
+        attestation = b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59" + len(data).to_bytes(2, "big") + data
+        response = {"clientDataJSON": self.client_data("create", options), "attestationObject": attestation}
+        return self.credential(response)
+
+    def get(self, options):
+        """Answers the options for a sign-in. Returns the JSON text of the credential."""
+        client_data, data = self.client_data("get", json.loads(options)), self.data(0x05)
+        signature = rs256(data + hashlib.sha256(client_data).digest())
+        response = {"clientDataJSON": client_data, "authenticatorData": data, "signature": signature}
+        return self.credential(response, userHandle=self.user)
+
+    def data(self, flags):
+        return hashlib.sha256(b"localhost").digest() + bytes([flags]) + bytes(4)
+
+    def client_data(self, ceremony, options):
+        data = {"type": f"webauthn.{ceremony}", "challenge": options["challenge"], "origin": "http://localhost"}
+        return json.dumps(data).encode()
+
+    def credential(self, response, **texts):
+        encoded = {name: unpadded(value).decode() for name, value in response.items()}
+        return json.dumps({"id": unpadded(self.id).decode(), "type": "public-key", "response": {**encoded, **texts}})
 
 
 class Hook:
@@ -155,6 +229,10 @@ class Person:
         # READY attachments, and uploads that are not completed.
         self.pictures, self.uploads = [], []
         self.calls, self.devices, self.caller = [], [], None
+        # The secret of the authenticator app and the recovery codes, if the account has a second factor.
+        self.totp_secret, self.recovery_codes = None, []
+        # The authenticator that has a passkey of the account.
+        self.authenticator = None
         # Cursors by the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         Person.last_phone += 1
@@ -172,6 +250,50 @@ class Person:
         request = f'requestCode(input: {{contactPoint: {{phone: "{self.phone}"}}, purpose: {purpose}}})'
         self.api.ask(f"mutation {{ {request} {{ expiresAt }} }}", self.token)
         return self.api.hook.take(self.phone, purpose)
+
+    def set_up_totp(self):
+        """Makes the secret of an authenticator app. Returns the code that puts the app in use."""
+        self.totp_secret = self.api.ask("mutation { setUpTotp { secret } }", self.token)["setUpTotp"]["secret"]
+        return totp_code(self.totp_secret)
+
+    def enable_totp(self):
+        """Puts an authenticator app in use, unless the account has one."""
+        if not self.recovery_codes:
+            confirm = f'confirmTotp(input: {{code: "{self.set_up_totp()}"}}) {{ recoveryCodes }}'
+            self.recovery_codes = self.api.ask(f"mutation {{ {confirm} }}", self.token)["confirmTotp"]["recoveryCodes"]
+
+    def login_challenge(self):
+        """Signs in by the password, to an account with a second factor. Returns the challenge."""
+        self.enable_totp()
+        login = f'login(input: {{identifier: "{self.name}", password: "{self.PASSWORD}"}}) {{ accessToken }}'
+        return self.api.send(f"mutation {{ {login} }}").json()["errors"][0]["extensions"]["challenge"]
+
+    def next_totp(self):
+        """A code of the authenticator app that was not used yet."""
+        self.enable_totp()
+        return totp_code(self.totp_secret, 1)
+
+    def recovery_code(self):
+        self.enable_totp()
+        return self.recovery_codes[0]
+
+    def new_credential(self):
+        """The answer of a new authenticator to the options for a new passkey."""
+        options = self.api.ask("mutation { passkeyCreationOptions { options } }", self.token)
+        self.authenticator = Authenticator()
+        return self.authenticator.create(options["passkeyCreationOptions"]["options"])
+
+    def passkey(self):
+        """Adds a passkey to the account. Returns its id."""
+        credential = json.dumps(self.new_credential())
+        add = f'addPasskey(input: {{credential: {credential}, name: "Phone"}}) {{ passkey {{ id }} }}'
+        return self.api.ask(f"mutation {{ {add} }}", self.token)["addPasskey"]["passkey"]["id"]
+
+    def passkey_answer(self):
+        """The answer of a passkey of the account to the options for a sign-in."""
+        self.passkey()
+        options = self.api.ask("mutation { passkeyRequestOptions { options } }")
+        return self.authenticator.get(options["passkeyRequestOptions"]["options"])
 
     def meet(self, api, friend):
         self.friends, self.names = [friend.id, self.id], [friend.name, self.name]
@@ -281,12 +403,17 @@ class People:
         return Person(self.api, f"weaver{self.made}", friend)
 
     def token(self, label):
-        """The access token for a request of this field. Only a guest can be upgraded."""
-        if not label.endswith(".upgradeGuest"):
-            return self.current.token
-        return self.api.ask("mutation { createGuest(input: {}) { accessToken } }")["createGuest"]["accessToken"]
+        """The access token for a request of this field. Only a guest can be upgraded, and only an account with a second
+        factor can remove or change it."""
+        if label.endswith(".upgradeGuest"):
+            return self.api.ask("mutation { createGuest(input: {}) { accessToken } }")["createGuest"]["accessToken"]
+        if label.endswith((".disableTotp", ".regenerateRecoveryCodes")):
+            self.current.enable_totp()
+        return self.current.token
 
     def settle(self, did_something):
+        # An account with a second factor cannot sign in by its password alone.
+        did_something = did_something or bool(self.current.recovery_codes)
         if did_something or "errors" in self.api.send("{ viewer { id } }", self.current.token).json():
             self.current = self.make(self.friend)
 
@@ -295,8 +422,24 @@ def in_days(days):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + days * 86400))
 
 
+# Values that need preparation, by the mutation and the input field.
+PREPARED = {
+    ("addPasskey", "credential"): Person.new_credential,
+    ("completeLogin", "challenge"): Person.login_challenge,
+    ("completeLogin", "recoveryCode"): Person.recovery_code,
+    ("completeLogin", "totp"): Person.next_totp,
+    ("confirmIdentity", "passkey"): Person.passkey_answer,
+    ("confirmTotp", "code"): Person.set_up_totp,
+    ("loginWithPasskey", "credential"): Person.passkey_answer,
+    ("removePasskey", "id"): Person.passkey,
+    ("renamePasskey", "id"): Person.passkey,
+}
+
+
 def meaningful(field, name, person, random):
     """A meaningful value for the argument or input field of this name, or None if a random value will do."""
+    if (field, name) in PREPARED:
+        return nodes.String(PREPARED[field, name](person))
     if field in PURPOSES and name == "phone":
         return nodes.String(person.phone)
     if field in PURPOSES and name == "code":
@@ -331,6 +474,7 @@ def meaningful(field, name, person, random):
         "inviteId": person.invites,
         "last": [None, 1, 2, 20, 100, 101],
         "messageId": person.messages,
+        "name": ["Phone", unique],
         "newPassword": [f"a loom of {unique}", person.PASSWORD],
         "password": [person.PASSWORD],
         "phone": [f"+49151{random.randrange(10**7, 10**8)}"],

@@ -17,10 +17,10 @@ after(() => {
 });
 
 /**
- * Starts a provider on loopback at which everybody can sign in with any login, which is also the username.
+ * Starts a provider on loopback, where every login is accepted and is also the username.
  *
- * Resolves to `issuer`, its URL; `entry`, the provider as an issuer in ISSUERS_FILE with the name `op`; and `open(url)`,
- * which registers the server at this URL as a client. The provider answers only after `open`.
+ * Resolves to `issuer`, its URL; `entry`, the provider as an issuer in ISSUERS_FILE with the name `op`; and
+ * `open(url)`, which registers the server at this URL as a client. The provider answers only after `open`.
  */
 export async function startProvider() {
   let handle = (request, response) => response.writeHead(503).end();

@@ -26,7 +26,7 @@ before(async () => {
   address = await serveFiles({ '/': [fileURLToPath(new URL('passkeys-page', import.meta.url)), directory] });
   const origins = { CORS_ORIGINS: address };
   [[server, other], browser] = await Promise.all([
-    startNodes(origins, { ...origins, WEBAUTHN_ORIGINS: 'https://chat.example.org' }),
+    startNodes(origins, { ...origins, WEBAUTHN_ORIGINS: 'https://chat.localhost' }),
     startBrowser(),
   ]);
 });

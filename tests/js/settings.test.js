@@ -47,6 +47,8 @@ describe('an invalid setting', { concurrency: 2 }, () => {
     ['RATE_SMS', '1000', 'a count and a time'],
     ['REGISTRATION', 'private', 'open', 'external'],
     ['GUESTS', 'maybe', 'on', 'off'],
+    ['WEBAUTHN_RP_ID', 'https://example.org', 'example.org'],
+    ['WEBAUTHN_ORIGINS', 'chat.example.org', 'android:apk-key-hash'],
     ['PUBLIC_URL', 'http://chat.example.org', 'https://'],
     ['AUTH_REDIRECTS', 'javascript:alert(1)', 'own'],
   ]) {
@@ -177,6 +179,21 @@ describe('a start with valid settings', { concurrency: 2 }, () => {
     });
   }
 
+  test('fails if an origin in WEBAUTHN_ORIGINS is not in the domain of WEBAUTHN_RP_ID', async () => {
+    const { DATABASE_URL, JWT_SECRET } = server.env;
+    const env = {
+      LISTEN_ADDR: '127.0.0.1:0',
+      DATABASE_URL,
+      JWT_SECRET,
+      WEBAUTHN_RP_ID: 'example.org',
+      WEBAUTHN_ORIGINS: 'https://chat.example.org,android:apk-key-hash:AbC_1,https://badexample.org',
+    };
+    const { exited, stdout, stderr } = launch(['serve'], { dir: await freshDirectory(), env });
+    const { code } = await withTimeout(exited, 'the exit');
+    assert.equal(code, 2);
+    assert.deepEqual(stdout, []);
+    assert.match(stderr.at(-1), /WEBAUTHN_ORIGINS has https:\/\/badexample\.org.*WEBAUTHN_RP_ID \(example\.org\)/);
+  });
 });
 
 // This test stops the server that the tests above use, so it is not in their group, whose tests run at the same time.

@@ -39,9 +39,9 @@ async function succeed(args, url) {
   return stdout.join('\n');
 }
 
-/** Runs `parlance migrate`, which must fail, and returns the only line that it prints. */
-async function refusal(url) {
-  const { code, stdout, stderr } = await parlance(['migrate'], { DATABASE_URL: url });
+/** Runs a command, which must fail, and returns the only line that it prints. */
+async function refusal(url, args = ['migrate']) {
+  const { code, stdout, stderr } = await parlance(args, { DATABASE_URL: url });
   assert.deepEqual([code, stdout, stderr.length], [1, [], 1], stderr.join('\n'));
   assert.match(stderr[0], /^parlance: DATABASE_URL: /);
   return stderr[0];
@@ -164,6 +164,7 @@ describe('Postgres over TLS', () => {
     test('works in session mode', async () => {
       const DATABASE_URL = through(await pooler('session'));
       assert.match(await succeed(['migrate'], DATABASE_URL), /up to date/);
+      assert.match(await succeed(['invite', 'list'], DATABASE_URL), /^ID +USES/);
       const node = await startServer({ dir: await freshDirectory(), env: { DATABASE_URL, DRAIN_DELAY: '0' } });
       await node.stop();
     });
@@ -171,7 +172,17 @@ describe('Postgres over TLS', () => {
     for (const mode of ['transaction', 'statement']) {
       test(`is refused in ${mode} mode`, async () => {
         const DATABASE_URL = through(await pooler(mode));
-        assert.match(await refusal(DATABASE_URL), /connection pooler .* session mode/);
+        for (const command of [
+          ['migrate'],
+          ['seed', '--users', '5', '--messages', '20', '--append'],
+          ['invite', 'list'],
+          ['export', 'ada'],
+          ['reindex'],
+          ['account', 'reset-factors', 'ada'],
+          ['reset-cursors'],
+        ]) {
+          assert.match(await refusal(DATABASE_URL, command), /connection pooler .* session mode/, command[0]);
+        }
         const { code, stderr } = await parlance(['serve'], { LISTEN_ADDR: '127.0.0.1:0', DATABASE_URL });
         assert.equal(code, 1);
         assert.match(stderr.at(-1), /^parlance: DATABASE_URL: a connection pooler /);

@@ -101,6 +101,7 @@ impl Accounts<'_> {
             email_verified_at: None,
             phone_verified_at: None,
             is_guest: false,
+            language: self.core.account_language(&device.language),
             privacy: Privacy::default(),
         };
         let log = &self.core.base.log;
@@ -303,7 +304,7 @@ impl Accounts<'_> {
     ) -> Result<SignedIn> {
         admission.count_use(self.core, tx).await?;
         users::insert(tx.conn(), user).await.map_err(username_conflict)?;
-        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        let signed_in = Sessions { core: self.core }.open(tx, user, device).await?;
         Ok(SignedIn { is_new_account: true, ..signed_in })
     }
 }

@@ -2,8 +2,8 @@
 //! server exchanges the code for a token, verifies the token, and sends the browser to the client with a sign-in code,
 //! which works only with a secret of the client.
 //!
-//! Between the two requests the browser keeps the secrets of the login in a cookie, which the server has sealed. So any
-//! node can finish the login, and the server stores nothing of an unfinished login.
+//! Between the two requests the browser keeps the secrets of the login in a cookie that the server has signed. So any
+//! node can finish the login, and the server stores nothing about an unfinished login.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub const LOGIN_LIFETIME: TimeDelta = TimeDelta::minutes(10);
 const MAX_REDIRECT: usize = 1024;
 /// Maximum length of an error code of an issuer.
 const MAX_ERROR_CODE: usize = 64;
-/// Precedes the content of the cookie in the input of the HMAC, so that another use of the same key gives other bytes.
+/// Beginning of the input of the HMAC. It separates this use of the key from all others.
 const PURPOSE: &[u8] = b"parlance login in the browser\0";
 const NO_ISSUER: Error = Error::NotFound("The server has no such issuer with a login in the browser.");
 
@@ -39,14 +39,14 @@ pub struct BrowserLogins<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-/// A login that begins: where the browser goes, and what it keeps.
+/// A started login: the address to which the browser goes, and the value of the cookie that it keeps.
 #[derive(Debug)]
 pub struct Started {
     pub location: Url,
     pub cookie: String,
 }
 
-/// The query with which the issuer has sent the browser back.
+/// The query with which the issuer has sent the browser back to this server.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub state: Option<String>,
@@ -114,7 +114,7 @@ impl BrowserLogins<'_> {
         let allowed = |url: &Url| self.core.issuer_settings.allows_redirect(url, &origin);
         let redirect = Url::parse(redirect).ok().filter(|url| url.as_str().len() <= MAX_REDIRECT && allowed(url));
         let redirect = redirect.ok_or_else(|| {
-            Error::invalid("redirect", "The login cannot return to this address: AUTH_REDIRECTS does not allow it.")
+            Error::invalid("redirect", "The login cannot return to this address. AUTH_REDIRECTS must allow it.")
         })?;
         if !is_challenge(challenge) {
             return Err(Error::invalid("challenge", "The challenge of a login is a SHA-256 in Base64 for URLs."));
@@ -128,8 +128,8 @@ impl BrowserLogins<'_> {
         Ok(Started { location, cookie: self.seal(&pending) })
     }
 
-    /// Ends a login. Returns BAD_USER_INPUT if this browser has not started it, because the address of the client is
-    /// not known then.
+    /// Finishes a login. Returns BAD_USER_INPUT if this browser has not started it: the address of the client is only
+    /// in the cookie.
     pub async fn finish(
         &self,
         name: &str,
@@ -213,7 +213,7 @@ impl BrowserLogins<'_> {
         format!("{content}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// Decodes a login that this server, or another node with the same key, has sealed.
+    /// Decodes a login that this node, or another one with the same key, has signed.
     fn open(&self, cookie: &str) -> Option<Pending> {
         let (content, tag) = cookie.split_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
@@ -228,7 +228,7 @@ fn callback(origin: &str, name: &str) -> String {
 }
 
 fn not_started() -> Error {
-    let message = "This browser has not started this login, or took more than 10 minutes. Start it again.";
+    let message = "This browser did not start this login, or started it more than 10 minutes ago. Start it again.";
     Error::invalid("state", message)
 }
 
@@ -236,7 +236,7 @@ fn signed(content: &str) -> Vec<u8> {
     [PURPOSE, content.as_bytes()].concat()
 }
 
-/// Returns an error code of an issuer (RFC 6749, section 4.1.2.1) without characters that no such code has.
+/// Returns an error code of an issuer (RFC 6749, section 4.1.2.1). Removes characters that error codes do not have.
 fn error_code(error: &str) -> String {
     let code: String = error
         .chars()

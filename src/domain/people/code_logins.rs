@@ -22,7 +22,7 @@ use crate::domain::validate::Check;
 use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
-use crate::notices::Notice;
+use crate::notices::{Language, Notice};
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
 
@@ -163,21 +163,32 @@ impl CodeLogins<'_> {
         if let Some(user) = existing {
             let password_hash = user.password_hash.as_deref();
             let sign_in = SignIn { user: &user, password_hash, new_password_hash: None, assertion: None, device };
-            return FactorLogins { core: self.core }.open(tx, sign_in).await;
+            return self.open_existing(tx, sign_in).await;
         }
         admission.ok_or_else(account_changed)?.count_use(self.core, tx).await?;
-        let user = self.new_user(new);
+        let user = self.new_user(new, &device.language);
         users::insert(tx.conn(), &user).await.map_err(|error| match error {
             // The generated username is taken, or another account has verified the address meanwhile.
             Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => account_changed(),
             error => error.into(),
         })?;
-        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        let signed_in = Sessions { core: self.core }.open(tx, &user, device).await?;
         Ok(Ok(SignedIn { is_new_account: true, ..signed_in }))
     }
 
+    /// Opens a session of an account that exists, or makes a challenge. The client has a code, so it reads what the
+    /// server sends to the owner. The account therefore gets the language of the client.
+    async fn open_existing(&self, tx: &mut Transaction<'_>, sign_in: SignIn<'_>) -> Result<FirstFactor> {
+        let (user, language) = (sign_in.user, sign_in.device.language.clone());
+        let outcome = FactorLogins { core: self.core }.open(tx, sign_in).await?;
+        if outcome.is_ok() {
+            self.core.replace_language(tx, user, &language).await?;
+        }
+        Ok(outcome)
+    }
+
     /// Makes the row of a new account, with its verified address or number and without a password.
-    fn new_user(&self, new: &NewAccount<'_>) -> User {
+    fn new_user(&self, new: &NewAccount<'_>, language: &Language) -> User {
         let (now, random) = (self.core.base.now(), &self.core.base.random);
         let username = generated(USER, random);
         let only = |kind: Kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
@@ -196,6 +207,7 @@ impl CodeLogins<'_> {
             last_seen_at: None,
             avatar_id: None,
             is_guest: false,
+            language: self.core.account_language(language),
             privacy: Privacy::default(),
         }
     }
@@ -223,7 +235,7 @@ impl CodeLogins<'_> {
             let password_hash = user.password_hash.as_deref();
             let sign_in =
                 SignIn { user: &user, password_hash, new_password_hash: Some(&hash), assertion: None, device };
-            let outcome = FactorLogins { core: self.core }.open(tx, sign_in).await?;
+            let outcome = self.open_existing(tx, sign_in).await?;
             Ok((outcome, user))
         })
         .await
@@ -235,6 +247,4 @@ struct NewAccount<'a> {
     contact_point: &'a ContactPoint,
     display_name: Option<String>,
     invite: Option<String>,
-}
-
 }

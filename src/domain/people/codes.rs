@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use super::code_slots::{CodePurpose, Slot};
 use super::contact_point::{CONTACT_POINT, ContactPoint, ContactPointInput, Kind};
 use super::core::PeopleCore;
-use super::tries::{contact_point_key, name_key};
+use super::tries::{contact_point_key, contact_point_key_from, name_key};
 use crate::config::{CODE_LIFETIME, CODES_PER_SLOT};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
@@ -118,8 +118,7 @@ impl Codes<'_> {
             (Some(viewer), _) => base.check_rate(Rate::CodesPerUser, viewer, 1)?,
             (None, Some(network)) => {
                 base.check_rate_for(Rate::CodesPerAddress, Key::Network(network), 1)?;
-                let key = name_key("contact point and network", &[target, &network.to_string()]);
-                base.check_rate_for(Rate::CodesPerTarget, key, 1)?;
+                base.check_rate_for(Rate::CodesPerTarget, contact_point_key_from(target, network), 1)?;
             }
             (None, None) => {}
         }

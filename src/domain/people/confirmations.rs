@@ -77,7 +77,7 @@ impl Confirmations<'_> {
             return Err(Error::invalid("password", message));
         };
         let log = &self.core.base.log;
-        let confirmed = log.transaction(async |tx| self.record(tx, viewer).await).await;
+        let confirmed = log.transaction(async |tx| self.record_one_factor(tx, viewer, "password").await).await;
         self.core.settle(&right.counted, confirmed).await
     }
 
@@ -103,7 +103,7 @@ impl Confirmations<'_> {
                 return Err(right.wrong());
             }
             right.use_up(tx).await?;
-            self.record(tx, viewer).await
+            self.record_one_factor(tx, viewer, CodeFields::NESTED.code).await
         });
         let confirmed = confirmed.await;
         self.core.settle_code(&right, confirmed).await
@@ -144,19 +144,28 @@ impl Confirmations<'_> {
     }
 
     /// Returns BAD_USER_INPUT at `path` if the account has a second factor, because another kind of proof is needed.
+    /// Call this before the proof is compared, so that no attempt counts.
     async fn check_one_factor(&self, viewer: Viewer, path: &str) -> Result<()> {
-        if totp_factors::is_on(&mut *self.core.base.connection().await?, viewer.user).await? {
-            let message = "This account has a second factor. Send `totp`, `recoveryCode` or `passkey` instead.";
-            return Err(Error::invalid(path, message));
-        }
-        Ok(())
+        let is_on = totp_factors::is_on(&mut *self.core.base.connection().await?, viewer.user).await?;
+        if is_on { Err(needs_factor(path)) } else { Ok(()) }
     }
 
     async fn confirm_by_token(&self, viewer: Viewer, token: &str, client: &Client) -> Result<DateTime<Utc>> {
         self.check_one_factor(viewer, "token").await?;
         self.core.check_token_of_viewer(viewer, token, client).await?;
         let log = &self.core.base.log;
-        log.transaction(async |tx| self.record(tx, viewer).await).await
+        log.transaction(async |tx| self.record_one_factor(tx, viewer, "token").await).await
+    }
+
+    /// Records a confirmation by a proof that is not enough for an account with a second factor. A concurrent request
+    /// may have put the second factor in use since the proof was compared. The lock on the user makes this check and
+    /// `confirm_totp` run one after the other.
+    async fn record_one_factor(&self, tx: &mut Transaction<'_>, viewer: Viewer, path: &str) -> Result<DateTime<Utc>> {
+        users::lock(tx.conn(), viewer.user).await?;
+        if totp_factors::is_on(tx.conn(), viewer.user).await? {
+            return Err(needs_factor(path));
+        }
+        self.record(tx, viewer).await
     }
 
     async fn record(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<DateTime<Utc>> {
@@ -175,8 +184,9 @@ impl PeopleCore {
     }
 
     /// Same as `check_confirmed` if the account has a second factor, and otherwise Ok. For changes that ask for the
-    /// password, a code or a token themselves.
+    /// password, a code or a token themselves. Locks the user, so that no concurrent `confirm_totp` is missed.
     pub(in crate::domain) async fn check_second_factor(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<()> {
+        users::lock(tx.conn(), viewer.user).await?;
         if totp_factors::is_on(tx.conn(), viewer.user).await? { self.check_confirmed(tx, viewer).await } else { Ok(()) }
     }
 
@@ -185,4 +195,9 @@ impl PeopleCore {
         let expired = self.base.now() - CONFIRMED_FOR;
         Ok(sessions::end_confirmations(tx.conn(), viewer.user, viewer.session, expired).await?)
     }
+}
+
+/// Returns the error for a proof that is not enough for an account with a second factor.
+fn needs_factor(path: &str) -> Error {
+    Error::invalid(path, "This account has a second factor. Send `totp`, `recoveryCode` or `passkey` instead.")
 }

@@ -7,7 +7,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::phone;
 use crate::domain::validate::{self, Check};
 use crate::limiter::Rate;
-use crate::notices::{Channel, ContactKind, Notice, Outgoing, Recipient};
+use crate::notices::{Channel, ContactKind, Language, Notice, Outgoing, Recipient};
 use crate::store::people::users::User;
 
 /// Name of the input field with an e-mail address or a phone number.
@@ -152,19 +152,25 @@ impl PeopleCore {
 
     /// Queues a notice in the language of the client. A notice for which there is no place is dropped.
     pub(super) fn tell(&self, recipient: Recipient, notice: Notice, client: &Client) {
-        let (language, network) = (client.language.clone(), client.network);
+        self.tell_in(client.language.clone(), recipient, notice, client);
+    }
+
+    fn tell_in(&self, language: Language, recipient: Recipient, notice: Notice, client: &Client) {
+        let network = client.network;
         if let Err(full) = self.notices.send(Outgoing { recipient, notice, language, network }) {
             tracing::warn!(%full, "a notice was dropped");
         }
     }
 
     /// Sends a notice of a change to all e-mail addresses and phone numbers that the user has verified. `user` is the
-    /// row before the change, so that the owner learns of a change by a thief.
+    /// row before the change, so that the owner learns of a change by a thief. The notice is in the language of the
+    /// account, or else in that of the client.
     pub(super) fn tell_owner(&self, user: &User, notice: &Notice, client: &Client) {
+        let language = self.notice_language(user, client);
         for kind in Kind::ALL {
             let Some(address) = kind.verified(user) else { continue };
             if kind == Kind::Email || self.has_room_for_sms_to(user, address) {
-                self.tell(kind.recipient(address), notice.clone(), client);
+                self.tell_in(language.clone(), kind.recipient(address), notice.clone(), client);
             }
         }
     }

@@ -44,9 +44,9 @@ impl From<diesel::result::Error> for ExportError {
 }
 
 /// Writes the data that the user has entered and sent: profile, sessions, second factors without their secrets,
-/// identities, memberships, the user's own messages and reactions, contacts and blocks, and the names and S3 keys of the
-/// user's files. All data comes from one snapshot of the database. At most one page of rows is in memory. `user` is an
-/// id or a username.
+/// identities, memberships, the user's own messages and reactions, contacts and blocks, and the names and S3 keys of
+/// the user's files. All data comes from one snapshot of the database. At most one page of rows is in memory. `user` is
+/// an id or a username.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -83,6 +83,7 @@ fn profile(user: &User) -> Value {
         "phoneVerifiedAt": user.phone_verified_at,
         "hasPassword": user.password_hash.is_some(),
         "isGuest": user.is_guest,
+        "language": user.language,
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
         "avatarId": user.avatar_id.map(|id| id.to_string()),

@@ -86,7 +86,7 @@ impl FactorLogins<'_> {
             self.undo_try(&hash).await;
         }
         let right = checked?;
-        let device = Device { name: challenge.device_name.clone(), ip_address };
+        let device = Device { name: challenge.device_name.clone(), ip_address, language: client.language.clone() };
         let log = &self.core.base.log;
         let opened = log.transaction(async |tx| self.open_completed(tx, &challenge, &right, device).await).await;
         if opened.is_err() {
@@ -114,7 +114,7 @@ impl FactorLogins<'_> {
             Ok::<_, Error>(login_challenges::undo_try(&mut connection, hash).await?)
         };
         if let Err(error) = undone.await {
-            tracing::debug!(?error, "a try of a challenge could not be taken back");
+            tracing::debug!(?error, "a try of a challenge could not be undone");
         }
     }
 
@@ -153,8 +153,8 @@ impl FactorLogins<'_> {
         Ok(Some(assertion))
     }
 
-    /// Opens a session. Before that, sets the new password if there is one, ends all sessions and deletes the live codes
-    /// of the account.
+    /// Opens a session. If there is a new password, first sets it, ends all sessions and deletes the live codes of the
+    /// account.
     async fn open_session(
         &self,
         tx: &mut Transaction<'_>,
@@ -169,7 +169,7 @@ impl FactorLogins<'_> {
             users::set_password(tx.conn(), user.id, hash).await?;
             sessions.revoke_sessions(tx, user.id, Revoke::All).await?;
         }
-        sessions.open_by(tx, user.id, device, assertion).await
+        sessions.open_by(tx, user, device, assertion).await
     }
 
     /// Stores a challenge.

@@ -68,9 +68,9 @@ impl FactorInput {
 }
 
 impl PeopleCore {
-    /// Compares a second factor with those of the user. Counts the attempt for the user and for the network. A
-    /// factor that is wrong or already used, and one of an account without a second factor, get the same BAD_USER_INPUT
-    /// at `path`.
+    /// Compares a second factor with those of the user. Counts the attempt for the network, and for the user if the
+    /// factor can be guessed. A factor that is wrong or already used, and one of an account without a second factor, get
+    /// the same BAD_USER_INPUT at `path`.
     pub(super) async fn check_factor(
         &self,
         user: UserId,
@@ -78,7 +78,11 @@ impl PeopleCore {
         path: &'static str,
         client: &Client,
     ) -> Result<RightFactor> {
-        let counted = self.count_try(Subject::Factor(user), client.network).await?;
+        let subject = match factor.0 {
+            FactorInput::Totp(_) => Subject::Factor(user),
+            FactorInput::RecoveryCode(_) => Subject::RecoveryCode,
+        };
+        let counted = self.count_try(subject, client.network).await?;
         match self.compare_factor(user, factor).await {
             Ok(Some(kind)) => Ok(RightFactor { counted, user, kind, path }),
             Ok(None) => Err(wrong_factor(path)),

@@ -1,5 +1,5 @@
 //! Guests: accounts without a password, which a client makes without asking its user anything. A guest becomes a
-//! regular account by a password, a verified e-mail address or phone number, or an identity at an issuer.
+//! regular account by a password, a verified e-mail address or phone number, an identity at an issuer, or a passkey.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::domain::viewer::Viewer;
 use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
+use crate::notices::Language;
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
 
@@ -42,7 +43,7 @@ impl Guests<'_> {
         let device = device.checked(&mut check);
         check.done()?;
         self.count_registration(client)?;
-        let user = self.new_guest(display_name);
+        let user = self.new_guest(display_name, &device.language);
         let log = &self.core.base.log;
         log.transaction(async |tx| self.insert(tx, &user, device).await).await
     }
@@ -70,7 +71,7 @@ impl Guests<'_> {
         }
     }
 
-    fn new_guest(&self, display_name: Option<String>) -> User {
+    fn new_guest(&self, display_name: Option<String>, language: &Language) -> User {
         let (now, random) = (self.core.base.now(), &self.core.base.random);
         let username = generated(GUEST, random);
         User {
@@ -87,13 +88,14 @@ impl Guests<'_> {
             email_verified_at: None,
             phone_verified_at: None,
             is_guest: true,
+            language: self.core.account_language(language),
             privacy: Privacy::default(),
         }
     }
 
     async fn insert(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
         users::insert(tx.conn(), user).await.map_err(username_conflict)?;
-        let signed_in = Sessions { core: self.core }.open(tx, user.id, device).await?;
+        let signed_in = Sessions { core: self.core }.open(tx, user, device).await?;
         Ok(SignedIn { is_new_account: true, ..signed_in })
     }
 

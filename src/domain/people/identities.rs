@@ -125,7 +125,7 @@ impl PeopleCore {
         })
     }
 
-    /// Checks that the token is of an identity of the viewer, who has just signed in at the issuer.
+    /// Checks that the token belongs to an identity of the viewer, who has signed in at the issuer in the last minutes.
     pub(in crate::domain) async fn check_token_of_viewer(
         &self,
         viewer: Viewer,
@@ -135,10 +135,10 @@ impl PeopleCore {
         let Assertion { issuer, subject, authenticated_at, .. } = self.prove(token, client).await?;
         let owner = identities::owner(&mut *self.base.connection().await?, &issuer, &subject).await?;
         if owner != Some(viewer.user) {
-            return Err(Error::invalid(TOKEN, "The token is not of an identity that is linked to your account."));
+            return Err(Error::invalid(TOKEN, "The identity of this token is not linked to your account."));
         }
         if authenticated_at + CONFIRMED_FOR <= self.base.now() {
-            let message = "The token is of a sign-in more than 10 minutes ago. Sign in at the issuer again.";
+            let message = "The sign-in of the token was more than 10 minutes ago. Sign in at the issuer again.";
             return Err(Error::invalid(TOKEN, message));
         }
         Ok(())

@@ -18,6 +18,7 @@ use crate::ids::UserId;
 use crate::issuers::{Assertion, Issuer};
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
+use crate::notices::Language;
 use crate::store::Connection;
 use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
@@ -36,7 +37,7 @@ struct Login<'a> {
     assertion: &'a Assertion,
     /// The verified e-mail address in the form in which it is stored.
     email: Option<String>,
-    /// Whether an account that has verified the same e-mail address is linked.
+    /// Whether the identity may be linked to an account that has verified the same e-mail address.
     links: bool,
 }
 
@@ -50,7 +51,7 @@ impl IssuerLogins<'_> {
         let device = device.checked(&mut check);
         check.done()?;
         let assertion = self.core.prove(token, client).await?;
-        // A sign-in code can be of an issuer that the operator has removed since.
+        // The operator may have removed the issuer since the sign-in code was made.
         let issuer = self.core.issuers.by_url(&assertion.issuer);
         let issuer = issuer.ok_or_else(|| Error::invalid("token", "The server no longer accepts this issuer."))?;
         let email = assertion.verified_email.as_deref().and_then(stored_email);
@@ -124,17 +125,26 @@ impl IssuerLogins<'_> {
         }
         let linked = linkable(tx.conn(), login).await?;
         let user = match &linked {
-            Some(user) => checked_for_link(tx, user).await?,
-            None if is_admitted => self.insert_user(tx, login, attempt).await?,
+            Some(user) => {
+                check_for_link(tx, user).await?;
+                user.clone()
+            }
+            None if is_admitted => self.insert_user(tx, login, attempt, &device.language).await?,
             None => return Err(account_changed()),
         };
-        identities::insert(tx.conn(), &self.core.new_identity(user, assertion)).await.map_err(conflict)?;
-        let signed_in = Sessions { core: self.core }.open_by(tx, user, device, Some(assertion)).await?;
+        identities::insert(tx.conn(), &self.core.new_identity(user.id, assertion)).await.map_err(conflict)?;
+        let signed_in = Sessions { core: self.core }.open_by(tx, &user, device, Some(assertion)).await?;
         Ok((Ok(SignedIn { is_new_account: linked.is_none(), ..signed_in }), linked))
     }
 
     /// Inserts a new account. The e-mail address is left out if another account has verified it.
-    async fn insert_user(&self, tx: &mut Transaction<'_>, login: &Login<'_>, attempt: usize) -> Result<UserId> {
+    async fn insert_user(
+        &self,
+        tx: &mut Transaction<'_>,
+        login: &Login<'_>,
+        attempt: usize,
+        language: &Language,
+    ) -> Result<User> {
         let mut email = login.email.clone();
         if let Some(address) = &email
             && users::by_verified(tx.conn(), std::slice::from_ref(address)).await?.is_some()
@@ -162,10 +172,11 @@ impl IssuerLogins<'_> {
             last_seen_at: None,
             avatar_id: None,
             is_guest: false,
+            language: self.core.account_language(language),
             privacy: Privacy::default(),
         };
         users::insert(tx.conn(), &user).await.map_err(conflict)?;
-        Ok(user.id)
+        Ok(user)
     }
 }
 
@@ -178,9 +189,9 @@ async fn linkable(conn: &mut Connection, login: &Login<'_>) -> Result<Option<Use
     }
 }
 
-/// Returns the id of the user. Returns FORBIDDEN if the account has a second factor, because the operator of the issuer
-/// could link an identity to it without that factor, or if the account has too many identities.
-async fn checked_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<UserId> {
+/// Returns FORBIDDEN if the account has a second factor, or if it has too many identities. With a second factor, the
+/// operator of the issuer could otherwise link an identity to the account without that factor.
+async fn check_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<()> {
     if totp_factors::is_on(tx.conn(), user.id).await? {
         return Err(Error::Forbidden(
             "The account with this e-mail address has a second factor. Sign in to it in another way, and call \
@@ -194,7 +205,7 @@ async fn checked_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<UserI
              `unlinkIdentity`.",
         ));
     }
-    Ok(user.id)
+    Ok(())
 }
 
 /// Returns an issuer's e-mail address in the form in which it is stored. None if it is no address.

@@ -19,6 +19,7 @@ pub mod guests;
 pub mod identities;
 pub mod issuer_logins;
 pub(super) mod last_seen;
+mod notice_language;
 pub mod passkeys;
 pub(super) mod password_tries;
 pub(super) mod passwords;

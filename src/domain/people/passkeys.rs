@@ -127,12 +127,12 @@ impl Passkeys<'_> {
         let device = device.checked(&mut check);
         check.done()?;
         let right = self.check(credential, refused_login).await?;
-        let user = right.passkey.user_id;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            users::lock_row(tx.conn(), user).await?.ok_or_else(|| refused_login(Refusal::Forged))?;
+            let locked = users::lock_row(tx.conn(), right.passkey.user_id).await?;
+            let user = locked.ok_or_else(|| refused_login(Refusal::Forged))?;
             right.use_up(self.core, tx).await?;
-            Sessions { core: self.core }.open(tx, user, device).await
+            Sessions { core: self.core }.open(tx, &user, device).await
         })
         .await
     }

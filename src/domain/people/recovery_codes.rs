@@ -24,7 +24,7 @@ pub(super) fn new_codes(random: &Random) -> Vec<String> {
 }
 
 /// Returns the hash under which a code of the user is stored. Returns None if the text cannot be a code. Case, spaces
-/// and hyphens do not matter, and letters that look like digits count as these.
+/// and hyphens do not matter, and letters that look like digits count as those digits.
 pub(super) fn hash(user: UserId, text: &str) -> Option<Vec<u8>> {
     if text.len() > MAX_TEXT {
         return None;
@@ -55,7 +55,7 @@ fn new_code(random: &Random) -> String {
 fn grouped(code: &str) -> String {
     let mut grouped = String::new();
     for (place, c) in code.chars().enumerate() {
-        if place > 0 && place % GROUP == 0 {
+        if place > 0 && place.is_multiple_of(GROUP) {
             grouped.push('-');
         }
         grouped.push(c);

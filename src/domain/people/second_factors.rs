@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use diesel::QueryResult;
+use diesel_async::AsyncConnection as _;
+
 use super::core::PeopleCore;
 use super::factors::wrong_factor;
 use super::sessions::ENDED;
@@ -12,14 +15,14 @@ use crate::domain::error::{Error, Result, Violation};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::error::Result as InternalResult;
+use crate::ids::UserId;
 use crate::limiter::Rate;
 use crate::log::Transaction;
 use crate::notices::{FactorChange, Notice};
-use crate::store;
-use crate::store::people::passkeys;
-use crate::store::people::recovery_codes as codes;
 use crate::store::people::totp_factors::{self, TotpFactor};
 use crate::store::people::users::{self, User};
+use crate::store::people::{identities, passkeys, recovery_codes as codes};
+use crate::store::{self, Connection};
 
 /// Name of the input field with a code of the app.
 const CODE: &str = "code";
@@ -39,8 +42,12 @@ pub struct TotpSetup {
 /// The second factors that `parlance account reset-factors` has removed.
 #[derive(Debug)]
 pub struct RemovedFactors {
+    pub username: String,
     pub totp: bool,
-    pub passkeys: usize,
+    /// The names of the passkeys.
+    pub passkeys: Vec<String>,
+    /// Whether the account still has a password, a verified address or number, or an identity at an issuer.
+    pub can_sign_in: bool,
 }
 
 impl SecondFactors<'_> {
@@ -85,7 +92,7 @@ impl SecondFactors<'_> {
     }
 
     /// Puts the authenticator app in use, with a code that proves that the app has the secret. Returns new recovery
-    /// codes. Ends the confirmations of the other sessions, because a password or a code was enough for them.
+    /// codes. Ends the confirmations of the other sessions, because they were made without the second factor.
     pub async fn confirm_totp(&self, viewer: Viewer, code: &str, client: &Client) -> Result<Vec<String>> {
         let mut check = Check::default();
         let code = check.code(CODE, code);
@@ -163,10 +170,21 @@ impl SecondFactors<'_> {
 pub async fn reset(url: &str, user: &str) -> InternalResult<Option<RemovedFactors>> {
     let mut connection = store::connect(url).await?;
     let Some(user) = by_id_or_username(&mut connection, user).await? else { return Ok(None) };
-    let totp = totp_factors::delete(&mut connection, user.id).await?;
-    codes::delete(&mut connection, user.id).await?;
-    let passkeys = passkeys::delete_all(&mut connection, user.id).await?;
-    Ok(Some(RemovedFactors { totp, passkeys }))
+    Ok(connection.transaction(async |conn| remove_all(conn, user.id).await).await?)
+}
+
+/// Removes everything in a transaction. The lock on the user keeps a concurrent sign-in or change from using a part of
+/// it. Returns None if the user was deleted meanwhile.
+async fn remove_all(conn: &mut Connection, user: UserId) -> QueryResult<Option<RemovedFactors>> {
+    let Some(user) = users::lock_row(conn, user).await? else { return Ok(None) };
+    let totp = totp_factors::delete(conn, user.id).await?;
+    codes::delete(conn, user.id).await?;
+    let passkeys = passkeys::delete_all(conn, user.id).await?;
+    let can_sign_in = user.password_hash.is_some()
+        || user.email_verified_at.is_some()
+        || user.phone_verified_at.is_some()
+        || identities::count(conn, user.id).await? > 0;
+    Ok(Some(RemovedFactors { username: user.username, totp, passkeys, can_sign_in }))
 }
 
 async fn store_codes(tx: &mut Transaction<'_>, user: &User, new_codes: &[String]) -> Result<()> {

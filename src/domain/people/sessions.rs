@@ -14,7 +14,9 @@ use crate::domain::viewer::Viewer;
 use crate::ids::{SessionId, UserId};
 use crate::issuers::Assertion;
 use crate::log::{Change, Transaction};
+use crate::notices::Language;
 use crate::store::people::sessions::{self, RefreshToken, Revoke, Session};
+use crate::store::people::users::User;
 
 /// Maximum size of a refresh token in bytes. A longer text is not checked. Tokens of this server have 55 bytes.
 const MAX_REFRESH_TOKEN: usize = 128;
@@ -32,6 +34,8 @@ pub struct Sessions<'a> {
 pub struct Device {
     pub name: Option<String>,
     pub ip_address: Option<ClientAddress>,
+    /// The languages that the client prefers.
+    pub language: Language,
 }
 
 impl Device {
@@ -142,22 +146,24 @@ impl Sessions<'_> {
         Ok(revoked)
     }
 
-    pub(super) async fn open(&self, tx: &mut Transaction<'_>, user: UserId, device: Device) -> Result<SignedIn> {
+    pub(super) async fn open(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
         self.open_by(tx, user, device, None).await
     }
 
-    /// Opens a session. `assertion` is the token with which the user has signed in, if there is one.
+    /// Opens a session, and stores the language of the device if the account has none. `assertion` is the token with
+    /// which the user has signed in, if there is one.
     pub(super) async fn open_by(
         &self,
         tx: &mut Transaction<'_>,
-        user: UserId,
+        user: &User,
         device: Device,
         assertion: Option<&Assertion>,
     ) -> Result<SignedIn> {
+        self.core.keep_language(tx, user, &device.language).await?;
         let now = self.core.base.now();
         let session = Session {
             id: SessionId::new(now, &self.core.base.random),
-            user_id: user,
+            user_id: user.id,
             device_name: device.name,
             ip_address: device.ip_address.map(|address| address.to_string()),
             created_at: now,

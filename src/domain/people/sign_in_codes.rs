@@ -1,8 +1,9 @@
-//! Sign-in codes: what a login in the browser hands to the client. The client sends the code in place of a token. The
-//! token itself appears in no address.
+//! Sign-in codes: what a login in the browser hands to the client. The client sends the code in place of a token, so
+//! the token itself appears in no address.
 //!
 //! A code works only together with the verifier of its login, as the codes of OAuth do with PKCE (RFC 7636). So a code
-//! that another app has read is useless, and so is the code of an attacker in the address of the client's page.
+//! that another app has read is useless, and so is the code of an attacker in the address of the client's page. An
+//! address in the history of a browser is useless after a minute.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

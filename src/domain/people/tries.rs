@@ -35,11 +35,14 @@ pub(super) enum Subject<'a> {
     Verification(UserId, &'a str),
     /// A code that the client names by its challenge. The code has few tries, so only the network has to wait.
     Challenge,
-    /// A token of an issuer, or a sign-in code. Nobody can guess these, so only the network has to wait.
+    /// A token of an issuer, or a sign-in code. They cannot be guessed, so only the network has to wait.
     Token,
-    /// The second factor of an account. These attempts have a count of their own, which only a right second factor
-    /// resets. Otherwise a client that knows the password could guess second factors without ever waiting.
+    /// A code of the authenticator app of an account. These attempts have a count of their own, which only a right code
+    /// of the app resets. Otherwise a client that knows the password could guess codes without ever waiting.
     Factor(UserId),
+    /// A recovery code. It has too many random bits to be guessed, so only the network has to wait. An owner whose
+    /// account has many wrong codes of the app can therefore still use a recovery code.
+    RecoveryCode,
 }
 
 /// An attempt that counts as failed, with the keys of its counts.
@@ -62,7 +65,7 @@ impl Subject<'_> {
             Self::Verification(user, contact_point) => {
                 vec![(Guard::Account, name_key("verification", &[&user.to_string(), contact_point]))]
             }
-            Self::Challenge | Self::Token => Vec::new(),
+            Self::Challenge | Self::Token | Self::RecoveryCode => Vec::new(),
             Self::Factor(user) => vec![(Guard::Account, name_key("factor", &[&user.to_string()]))],
         }
     }
@@ -73,18 +76,22 @@ impl Subject<'_> {
         match self {
             Self::User(user) | Self::Factor(user) => Some(user),
             Self::Identifier(_, user) => Some(user.unwrap_or(UserId(Uuid::nil()))),
-            Self::ContactPoint(_) | Self::Verification(..) | Self::Challenge | Self::Token => None,
+            Self::ContactPoint(_) | Self::Verification(..) | Self::Challenge | Self::Token | Self::RecoveryCode => None,
         }
     }
 
-    /// Returns the count of the attempts in a network in which this user has a live session.
-    fn count_at_home(self, user: UserId, network: ClientNetwork) -> (Guard, Key) {
-        let key = if matches!(self, Self::Factor(_)) {
-            name_key("factor and network", &[&user.to_string(), &network.to_string()])
-        } else {
-            Key::UserFrom(user, network)
-        };
-        (Guard::Account, key)
+    /// Returns the counts of the attempts in a network in which this user has a live session. For second factors, all
+    /// these networks together have a ceiling: a thief with a session can move it from network to network, and a code
+    /// of six digits cannot withstand as many attempts as a password.
+    fn counts_at_home(self, user: UserId, network: ClientNetwork) -> Vec<(Guard, Key)> {
+        if !matches!(self, Self::Factor(_)) {
+            return vec![(Guard::Account, Key::UserFrom(user, network))];
+        }
+        let user = user.to_string();
+        vec![
+            (Guard::Account, name_key("factor and network", &[&user, &network.to_string()])),
+            (Guard::AllNames, name_key("factor and all networks", &[&user])),
+        ]
     }
 }
 
@@ -143,7 +150,7 @@ impl PeopleCore {
         if !is_home {
             return Err(refused);
         }
-        let at_home = vec![subject.count_at_home(user, network)];
+        let at_home = subject.counts_at_home(user, network);
         self.count_all(&at_home).await?;
         Ok(at_home)
     }
@@ -181,13 +188,22 @@ pub(super) fn contact_point_key(contact_point: &str) -> Key {
     name_key("contact point", &[contact_point])
 }
 
+/// Returns the key by which limits count an e-mail address or a phone number, for clients of one network.
+pub(super) fn contact_point_key_from(contact_point: &str, network: ClientNetwork) -> Key {
+    Key::NameFrom(name_hash("contact point and network", &[contact_point]), network)
+}
+
 /// Returns a key for these values. `kind` separates the keys of different limits.
 pub(super) fn name_key(kind: &str, values: &[&str]) -> Key {
+    Key::Name(name_hash(kind, values))
+}
+
+fn name_hash(kind: &str, values: &[&str]) -> [u8; 16] {
     let mut hash = Sha256::new().chain_update(kind);
     for value in values {
         hash = hash.chain_update(b"\0").chain_update(value);
     }
     let mut key = [0; 16];
     key.copy_from_slice(&hash.finalize()[..16]);
-    Key::Name(key)
+    key
 }

@@ -230,9 +230,9 @@ impl AccountMutation {
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
     /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password, the
-    /// code or the token is wrong. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a second factor
-    /// and the identity is not confirmed. CONFLICT if the account was added to a conversation meanwhile: retry.
-    /// RATE_LIMITED after too many wrong passwords, codes or tokens.
+    /// code or the token is wrong or missing. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a
+    /// second factor and the identity is not confirmed. CONFLICT if the account was added to a conversation meanwhile:
+    /// retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,
@@ -247,8 +247,8 @@ impl AccountMutation {
 
     /// Changes the viewer's profile. Removing a verified e-mail address or phone number sends a notice to all that were
     /// verified before. Errors: BAD_USER_INPUT if a field breaks its rule, if a verified e-mail address or phone number
-    /// would be replaced, or if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if a
-    /// verified one would be removed and the identity is not confirmed. CONFLICT if the username is taken.
+    /// would be replaced, or if the viewer could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if
+    /// a verified one would be removed and the identity is not confirmed. CONFLICT if the username is taken.
     async fn update_profile(
         &self,
         ctx: &Context<'_>,
@@ -261,7 +261,8 @@ impl AccountMutation {
 }
 
 pub(super) fn device(ctx: &Context<'_>, name: Option<String>) -> Device {
-    Device { name, ip_address: ctx.caller().ip_address }
+    let caller = ctx.caller();
+    Device { name, ip_address: caller.ip_address, language: caller.language.clone() }
 }
 
 impl TryFrom<UpdateProfileInput> for ProfileChanges {

@@ -133,8 +133,8 @@ pub enum ConfirmIdentityInput {
     /// A code that `requestCode` sent with the purpose CONFIRM.
     Code(CodeConfirmationInput),
     /// A token of an identity of the viewer, or the sign-in code of a login in the browser with its verifier, as in
-    /// `signInWithToken`. The user must have signed in at the issuer in the last 10 minutes: the claim `auth_time` of
-    /// the token, or `iat` if it does not have that one.
+    /// `signInWithToken`. The user must have signed in at the issuer in the last 10 minutes, by the claim `auth_time`
+    /// of the token. Without `auth_time`, the token must have been issued in the last 10 minutes, by the claim `iat`.
     Token(String),
     /// The newest code of the authenticator app, six digits.
     Totp(String),
@@ -160,11 +160,11 @@ impl CodeMutation {
     /// Sends a code of six digits by e-mail or SMS, in the language of the header `Accept-Language`. The code works
     /// once and for 10 minutes. It allows 5 tries with its challenge and 5 without. Up to 20 codes with the same
     /// purpose work at the same time. The response does not depend on whether an account has the e-mail address or
-    /// phone number. No code is sent if it could not be used: RESET_PASSWORD needs an account that has verified it, and
-    /// so does LOGIN if registration is CLOSED or
-    /// EXTERNAL. No code is sent either if too many e-mails or SMS wait or were sent.
-    /// Errors: BAD_USER_INPUT if the server cannot send to it, or if it is not the viewer's own with CONFIRM.
-    /// UNAUTHENTICATED if no user is signed in, with VERIFY and CONFIRM. RATE_LIMITED after too many requests.
+    /// phone number. No code is sent if it could not be used: RESET_PASSWORD needs an account that has verified the
+    /// address or number, and so does LOGIN if registration is CLOSED or EXTERNAL. No code is sent either if too many
+    /// e-mails or SMS wait or were sent. Errors: BAD_USER_INPUT if the server cannot send to the address or number, or
+    /// if the purpose is CONFIRM and the viewer has not verified it. UNAUTHENTICATED if the purpose is VERIFY or
+    /// CONFIRM and no user is signed in. RATE_LIMITED after too many requests.
     async fn request_code(
         &self,
         ctx: &Context<'_>,
@@ -239,8 +239,9 @@ impl CodeMutation {
 
     /// Confirms that the person who uses this session is the owner of the account. For 10 minutes, the session can then
     /// make changes that otherwise fail with FORBIDDEN and the reason CONFIRMATION_REQUIRED. Signing in confirms the
-    /// identity too. Errors: BAD_USER_INPUT if the proof is wrong, or if the account has a second factor and the input
-    /// has only the password, a code or a token. RATE_LIMITED after too many wrong proofs.
+    /// identity too. Errors: BAD_USER_INPUT if the proof is wrong, or if the account has a second factor and the proof
+    /// is the password, a code or a token. RATE_LIMITED after too many wrong proofs. UNAVAILABLE if the proof is a
+    /// token and its issuer does not answer.
     async fn confirm_identity(
         &self,
         ctx: &Context<'_>,

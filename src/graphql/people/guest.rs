@@ -39,9 +39,10 @@ pub struct GuestMutation;
 #[Object]
 impl GuestMutation {
     /// Makes an account without a password and with a generated username, and signs it in. The account ends with its
-    /// session, unless it gets a password by `upgradeGuest`, a verified e-mail address or phone number by
-    /// `verifyContactPoint`, an identity by `linkIdentity`, or a passkey by `addPasskey`. Errors: FORBIDDEN if
-    /// `ServerInfo.guests` is false. BAD_USER_INPUT if a field breaks its rule.
+    /// session, unless it gets a password by `upgradeGuest` or `changePassword`, a verified e-mail address or phone
+    /// number by `verifyContactPoint`, an identity by `linkIdentity`, or a passkey by `addPasskey`. Errors: FORBIDDEN
+    /// if `ServerInfo.guests` is false. BAD_USER_INPUT if a field breaks its rule. RATE_LIMITED after too many
+    /// registrations from the address of the client.
     async fn create_guest(
         &self,
         ctx: &Context<'_>,
@@ -52,9 +53,9 @@ impl GuestMutation {
         AuthPayload::new(ctx, ctx.app().guests().create(input.display_name, device, &ctx.client()).await?).await
     }
 
-    /// Makes the viewer, a guest, a regular account with a username and a password. Its conversations and sessions
-    /// stay. Errors: FORBIDDEN if the viewer is no guest. BAD_USER_INPUT if a field breaks its rule. CONFLICT if the
-    /// username is taken.
+    /// Turns the guest account of the viewer into a regular one with a username and a password. Its conversations and
+    /// sessions stay. Errors: FORBIDDEN if the viewer is no guest. BAD_USER_INPUT if a field breaks its rule. CONFLICT
+    /// if the username is taken.
     async fn upgrade_guest(
         &self,
         ctx: &Context<'_>,

@@ -46,9 +46,9 @@ impl Identity {
 /// Input of the `signInWithToken` mutation.
 #[derive(InputObject)]
 pub struct SignInWithTokenInput {
-    /// A token of one of `ServerInfo.issuers`, such as an OpenID Connect ID token, at most 8192 bytes. Or the sign-in
-    /// code of a login in the browser, from the fragment of the client's address, then a dot and the verifier of the
-    /// login: see docs/clients.md.
+    /// Either a token of one of `ServerInfo.issuers`, such as an OpenID Connect ID token, at most 8192 bytes, or the
+    /// sign-in code of a login in the browser, which is in the fragment of the client's address, a dot, and the
+    /// verifier of the login.
     token: String,
     /// Name of the device for the list of sessions, 1 to 100 characters.
     device_name: Option<String>,
@@ -91,10 +91,10 @@ impl IdentityMutation {
     /// Signs in with a token of an issuer, or with the sign-in code of a login in the browser. The first sign-in makes
     /// an account without a password, as the operator's settings allow: see `AuthPayload.isNewAccount`. Its username
     /// comes from the token if that one is free. A token can be used until it expires, and a sign-in code once, within
-    /// a minute. Errors: FACTOR_REQUIRED if the token is valid and the account has a second factor: see `completeLogin`.
-    /// BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN if a new account is needed and the server makes
-    /// none, or if the identity would be linked to an account with a second factor or with 20 identities. UNAVAILABLE
-    /// if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
+    /// a minute. Errors: FACTOR_REQUIRED if the token is valid and the account has a second factor: see
+    /// `completeLogin`. BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN if a new account is needed and the
+    /// server makes none, or if the identity would be linked to an account with a second factor or with 20 identities.
+    /// UNAVAILABLE if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
     async fn sign_in_with_token(
         &self,
         ctx: &Context<'_>,
@@ -109,7 +109,7 @@ impl IdentityMutation {
     /// be linked. The server sends a notice to the verified e-mail address and phone number of the account. Errors:
     /// BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
     /// viewer's identity is not confirmed. CONFLICT if the identity is linked to another account, or if the account has
-    /// too many. UNAVAILABLE if the issuer does not answer.
+    /// too many. UNAVAILABLE if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
     async fn link_identity(
         &self,
         ctx: &Context<'_>,
@@ -120,9 +120,10 @@ impl IdentityMutation {
         Ok(LinkIdentityPayload { viewer: Viewer { identity, row } })
     }
 
-    /// Removes an identity from the viewer's account. The server sends a notice to the verified e-mail address and phone
-    /// number of the account. Errors: NOT_FOUND if the viewer has no such identity. BAD_USER_INPUT if the viewer could
-    /// no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the viewer's identity is not confirmed.
+    /// Removes an identity from the viewer's account. The server sends a notice to the verified e-mail address and
+    /// phone number of the account. Errors: NOT_FOUND if the viewer has no such identity. BAD_USER_INPUT if the viewer
+    /// could no longer sign in. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the viewer's identity is not
+    /// confirmed.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,

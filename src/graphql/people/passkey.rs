@@ -28,13 +28,13 @@ impl Passkey {
         self.0.created_at.into()
     }
 
-    /// When the passkey last signed in or confirmed the identity. Null if it was never used.
+    /// When the viewer last signed in or confirmed the identity with the passkey. Null if it was never used.
     async fn last_used_at(&self) -> Option<DateTime> {
         self.0.last_used_at.map(Into::into)
     }
 
-    /// Whether the passkey has a copy elsewhere, such as in the cloud of its maker. If false, the passkey is lost with
-    /// its device.
+    /// Whether the passkey has a backup, such as in the cloud of the password manager. If false, the passkey is lost
+    /// with its device.
     async fn backed_up(&self) -> bool {
         self.0.backed_up
     }

@@ -98,10 +98,10 @@ impl SecondFactorMutation {
     }
 
     /// Puts the authenticator app in use as the second factor of the account, and returns recovery codes. From then on,
-    /// `login`, `loginWithCode`, `signInWithToken` and `resetPassword` also need a second factor. The server sends a notice to the
-    /// verified e-mail address and phone number of the account. Errors: BAD_USER_INPUT if the code is wrong, or without
-    /// `setUpTotp`. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed. CONFLICT if the
-    /// account has an authenticator app already.
+    /// `login`, `loginWithCode`, `signInWithToken` and `resetPassword` also need a second factor. The server sends a
+    /// notice to the verified e-mail address and phone number of the account. Errors: BAD_USER_INPUT if the code is
+    /// wrong, or if `setUpTotp` was not called before. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity
+    /// is not confirmed. CONFLICT if the account has an authenticator app already.
     async fn confirm_totp(
         &self,
         ctx: &Context<'_>,

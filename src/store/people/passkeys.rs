@@ -87,7 +87,8 @@ pub async fn delete(conn: &mut Connection, user: UserId, id: PasskeyId) -> Query
         .optional()
 }
 
-/// Deletes all passkeys of the user. Returns the number of deleted passkeys.
-pub async fn delete_all(conn: &mut Connection, user: UserId) -> QueryResult<usize> {
-    diesel::delete(passkeys::table.filter(passkeys::user_id.eq(user))).execute(conn).await
+/// Deletes all passkeys of the user. Returns their names.
+pub async fn delete_all(conn: &mut Connection, user: UserId) -> QueryResult<Vec<String>> {
+    let all = passkeys::table.filter(passkeys::user_id.eq(user));
+    diesel::delete(all).returning(passkeys::name).load(conn).await
 }

@@ -35,8 +35,10 @@ pub struct User {
     /// When the user verified the phone number. None while the number is unverified. An unverified number is accepted
     /// neither for login nor in searches.
     pub phone_verified_at: Option<DateTime<Utc>>,
-    /// Whether the user has no way to sign in again: neither a password, a verified address or number, nor an identity.
+    /// Whether the user has no way to sign in again: no password, verified address or number, identity or passkey.
     pub is_guest: bool,
+    /// Language of the notices to the user, as a tag of RFC 5646. None if no client has named one.
+    pub language: Option<String>,
     #[diesel(embed)]
     pub privacy: Privacy,
 }
@@ -215,6 +217,20 @@ pub async fn upgrade_guest(
 pub async fn end_guest(conn: &mut Connection, id: UserId) -> QueryResult<bool> {
     let guest = users::table.find(id).filter(users::is_guest);
     diesel::update(guest).set(users::is_guest.eq(false)).execute(conn).await.map(|rows| rows == 1)
+}
+
+/// Stores the language of the user. Does nothing if another transaction has locked the user. Sign-ins share a lock on
+/// the user, so two of them could otherwise wait for each other.
+pub async fn set_language(conn: &mut Connection, id: UserId, language: &str) -> QueryResult<()> {
+    diesel::sql_query(
+        "UPDATE users SET language = $2
+         WHERE id = (SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<Text, _>(language)
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 /// Reads when each user was last seen. Leaves out users who were never seen.

@@ -1,4 +1,4 @@
-//! Logins in the browser: what the node sends to the browser and to the issuer, and attacks.
+//! Logins in the browser: what the node sends to the browser and to the issuer, and attacks that it must refuse.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -189,7 +189,7 @@ async fn the_client_learns_why_a_login_failed() {
 }
 
 #[tokio::test]
-async fn a_login_returns_to_no_other_site() {
+async fn a_login_returns_only_to_allowed_addresses() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).flag("--auth-redirects=own,https://app.example.org/chat").start_alone().await;
     let browser = Browser::new(&node);
@@ -271,7 +271,7 @@ async fn an_issuer_that_names_itself_in_its_answers_must_do_so() {
 }
 
 #[tokio::test]
-async fn the_public_address_of_the_node_is_a_setting() {
+async fn public_url_is_the_origin_of_the_addresses_of_a_login() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).flag("--public-url=https://chat.example.org").start_alone().await;
     let browser = Browser::new(&node);

@@ -57,7 +57,7 @@ async fn a_guest_chats_and_becomes_a_regular_account() {
 }
 
 #[tokio::test]
-async fn a_contact_point_a_password_or_an_identity_ends_a_guest() {
+async fn a_contact_point_a_password_or_an_identity_makes_a_guest_a_regular_account() {
     let database = TestDatabase::new().await;
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).flag("--guests=on").receive_notices().start_on(&database).await;
@@ -80,7 +80,7 @@ async fn a_contact_point_a_password_or_an_identity_ends_a_guest() {
 }
 
 #[tokio::test]
-async fn a_passkey_ends_a_guest_and_stays_while_it_is_the_only_way_to_sign_in() {
+async fn a_guest_with_a_passkey_is_a_regular_account_and_keeps_its_last_passkey() {
     const REMOVE: &str = "mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }";
     let node = with_guests().start_alone().await;
     let ada = guest(&node).await;
@@ -96,7 +96,7 @@ async fn a_passkey_ends_a_guest_and_stays_while_it_is_the_only_way_to_sign_in() 
 }
 
 #[tokio::test]
-async fn guests_are_made_only_by_the_operators_setting() {
+async fn guests_need_the_setting_of_the_operator() {
     let node = Node::start().await;
     assert_eq!(node.call(None, CREATE, json!({"input": {}})).await.code(), "FORBIDDEN");
     let limited = with_guests().limited().flag("--rate-registrations=2/1h").start_alone().await;

@@ -69,7 +69,7 @@ async fn an_unverified_address_is_not_taken_over() {
 }
 
 #[tokio::test]
-async fn a_verified_address_links_an_account_only_by_the_operators_setting() {
+async fn a_verified_address_links_an_account_only_if_the_operator_allows_it() {
     let database = TestDatabase::new().await;
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).receive_notices().start_on(&database).await;

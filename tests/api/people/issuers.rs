@@ -167,7 +167,7 @@ async fn a_client_that_disconnects_does_not_cause_more_requests_to_the_issuer() 
 }
 
 #[tokio::test]
-async fn a_token_that_names_no_key_needs_a_single_one() {
+async fn a_token_without_a_key_id_needs_an_issuer_with_one_key() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).start_alone().await;
     let token = issuer.key.sign_without_id(&issuer.claims("ada", &json!({})));
@@ -207,7 +207,7 @@ async fn the_known_keys_work_while_the_issuer_is_down() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_sends_much_or_is_slow_delays_nothing_for_long() {
+async fn a_large_or_slow_answer_of_an_issuer_fails_and_delays_no_other_request() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).start_alone().await;
     let token = issuer.token("ada", &json!({}));
@@ -224,7 +224,7 @@ async fn an_issuer_that_sends_much_or_is_slow_delays_nothing_for_long() {
 }
 
 #[tokio::test]
-async fn keys_and_secrets_of_the_file_need_no_issuer() {
+async fn keys_and_secrets_in_the_file_work_without_a_reachable_issuer() {
     let issuer = TestIssuer::start().await;
     issuer.answers(|answers| answers.is_up = false);
     let keys = json!({"keys": [issuer.key.jwk]});
@@ -244,7 +244,7 @@ async fn keys_and_secrets_of_the_file_need_no_issuer() {
 }
 
 #[tokio::test]
-async fn invalid_tokens_of_a_network_have_to_wait() {
+async fn a_network_waits_after_too_many_invalid_tokens() {
     let issuer = TestIssuer::start().await;
     let node = issuer.node(&json!({})).limited().flag("--password-tries-per-address=3").start_alone().await;
     let token = issuer.token("ada", &json!({}));

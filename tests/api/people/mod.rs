@@ -14,6 +14,7 @@ mod factor_changes;
 mod guests;
 mod identities;
 mod issuers;
+mod notice_languages;
 mod passkeys;
 mod password_attacks;
 mod password_forms;

@@ -34,10 +34,11 @@ fn assert_unknown(answer: &Answer) {
 type Case = (fn(&mut Authenticator), &'static str);
 
 /// Answers that are refused both for a new passkey and for a sign-in.
-const REFUSED: [Case; 8] = [
+const REFUSED: [Case; 9] = [
     (|it| it.origin = "https://example.org".to_owned(), "origin"),
     (|it| it.origin = "http://localhost.example.org".to_owned(), "origin"),
     (|it| it.cross_origin = true, "origin"),
+    (|it| it.top_origin = Some("http://localhost:5173"), "origin"),
     (|it| it.rp_id = "example.org".to_owned(), "another domain"),
     (|it| it.flags = USER_PRESENT, "has not verified its user"),
     (|it| it.flags = USER_VERIFIED, "has not verified its user"),
@@ -136,15 +137,31 @@ async fn keys_of_other_algorithms_and_invalid_keys_are_refused() {
         key
     };
     let last = right.len() - 1;
+    let rsa = Authenticator::with_rs256().cose_key();
+    let before = rsa.len() - 4;
+    let with_exponent = |exponent: &[u8]| [&rsa[..before], exponent].concat();
     for (key, reason) in [
         // An unknown algorithm, and the curve P-384.
         (with(4, 0x37), "algorithms"),
         (with(6, 2), "algorithms"),
+        // The algorithm, the type and the curve do not belong together.
+        (with(2, 1), "algorithms"),
+        (with(4, 0x27), "algorithms"),
+        (with(6, 6), "algorithms"),
+        // The algorithm twice.
+        ([&[0xa6, 1, 2, 3, 0x26][..], &right[3..]].concat(), "algorithms"),
         // A point that is not on the curve.
         (with(last, right[last] ^ 1), "not the JSON text"),
-        // A map that ends too early, and a text in place of a map.
+        // A map that ends too early, one of indefinite length, and a text in place of a map.
         (with(0, 0xa6), "not the JSON text"),
+        (with(0, 0xbf), "not the JSON text"),
         (b"\x61a".to_vec(), "algorithms"),
+        // A further parameter of 1024 bytes.
+        ([&[0xa6][..], &right[1..], &[0x18, 99, 0x59, 4, 0][..], &[0; 1024][..]].concat(), "not the JSON text"),
+        // Exponents of RSA: 1, an even one, and one of five bytes. With 1, everybody could sign.
+        (with_exponent(&[0x41, 1]), "not the JSON text"),
+        (with_exponent(&[0x43, 1, 0, 0]), "not the JSON text"),
+        (with_exponent(&[0x45, 1, 0, 0, 0, 1]), "not the JSON text"),
     ] {
         let credential = authenticator.create_with_key(&ada.creation_options().await, &key);
         let refused = ada.add_credential(&credential, "Phone").await;
@@ -279,7 +296,7 @@ async fn the_counter_of_an_authenticator_must_grow() {
 }
 
 #[tokio::test]
-async fn a_passkey_tells_whether_it_is_backed_up() {
+async fn the_list_says_whether_a_passkey_is_backed_up() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut authenticator = Authenticator::new();

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, Node, PASSWORD, TestDatabase, User};
+use crate::support::{Answer, Api, Node, PASSWORD, TestDatabase, User, http};
 
 const EMAIL: &str = "ada@example.org";
 const NEW_PASSWORD: &str = "another long battery staple";
@@ -114,7 +114,7 @@ async fn a_code_of_the_app_works_once() {
 }
 
 #[tokio::test]
-async fn of_concurrent_uses_of_a_code_one_succeeds() {
+async fn concurrent_uses_of_a_code_succeed_once() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let (app, _) = ada.enable_totp().await;
@@ -160,6 +160,29 @@ async fn a_recovery_code_works_once_and_in_every_way_of_writing_it() {
     assert_eq!(data["viewer"]["recoveryCodesLeft"], 10);
     sign_in(&codes[1]).await.assert_bad("factor");
     sign_in(data["recoveryCodes"][0].as_str().unwrap()).await.data();
+}
+
+#[tokio::test]
+async fn concurrent_uses_of_a_factor_on_two_nodes_succeed_once() {
+    let database = TestDatabase::new().await;
+    let nodes = [Node::build().start_on(&database).await, Node::build().start_on(&database).await];
+    let ada = nodes[0].register("ada").await;
+    let (app, codes) = ada.enable_totp().await;
+    for factor in [json!({"totp": app.code_in(1)}), json!({"recoveryCode": codes[0]})] {
+        let mut challenges = Vec::new();
+        for place in 0..4 {
+            challenges.push(nodes[place % 2].challenge_of(&ada).await);
+        }
+        // Each node completes the challenges that the other one has made.
+        let uses = challenges.iter().enumerate();
+        let uses = uses.map(|(place, challenge)| nodes[(place + 1) % 2].complete_login(challenge, factor.clone()));
+        let answers = futures_util::future::join_all(uses).await;
+        let (right, wrong): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.body.get("errors").is_none());
+        assert_eq!((right.len(), wrong.len()), (1, 3), "{factor}");
+        for answer in wrong {
+            answer.assert_bad("factor");
+        }
+    }
 }
 
 #[tokio::test]
@@ -289,4 +312,44 @@ async fn a_right_password_does_not_reset_the_count_of_wrong_factors() {
     // The owner, who has a session in another network, signs in.
     let challenge = node.challenge_of(&ada).await;
     node.complete_login(&challenge, json!({"totp": app.code_in(1)})).await.data();
+}
+
+/// Sends a request from the address 198.51.100.`last`, through a proxy.
+async fn call_from(node: &Node, last: usize, token: Option<&str>, query: &str, variables: Value) -> Value {
+    let mut request = http::post(node, &json!({"query": query, "variables": variables}));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    http::send(request.header("x-forwarded-for", format!("198.51.100.{last}"))).await.1
+}
+
+/// A thief has a session of the user, and uses it in one network after another.
+#[tokio::test]
+async fn wrong_factors_in_all_networks_with_a_session_have_a_ceiling() {
+    const WRONG: &str = "BAD_USER_INPUT";
+    const WAIT: &str = "RATE_LIMITED";
+    let flags = ["--password-tries-per-account=1", "--password-first-delay=300", "--trusted-proxies=loopback"];
+    let node = Node::build().limited().flags(&flags).start_alone().await;
+    let ada = node.register("ada").await;
+    let (app, codes) = ada.enable_totp().await;
+    let refresh = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) {
+        accessToken refreshToken
+    } }";
+    let confirm = "mutation ($input: ConfirmIdentityInput!) { confirmIdentity(input: $input) { confirmedUntil } }";
+    let mut session = json!({"accessToken": ada.access_token, "refreshToken": ada.refresh_token});
+    // The first attempt counts for the account, and each further one for a network with the session.
+    let outcomes = [vec![WRONG, WRONG, WAIT], vec![WRONG, WAIT], vec![WRONG, WAIT], vec![WAIT]];
+    for (last, outcomes) in outcomes.into_iter().enumerate() {
+        let variables = json!({"token": session["refreshToken"]});
+        session = call_from(&node, last, None, refresh, variables).await["data"]["refreshSession"].clone();
+        for outcome in outcomes {
+            let guess = json!({"input": {"totp": app.wrong_code()}});
+            let body = call_from(&node, last, session["accessToken"].as_str(), confirm, guess).await;
+            assert_eq!(http::code(&body), outcome, "{last}");
+        }
+    }
+    // Nobody can guess a recovery code, so it needs no wait.
+    let input = json!({"input": {"recoveryCode": codes[0]}});
+    let body = call_from(&node, 3, session["accessToken"].as_str(), confirm, input).await;
+    assert!(body.get("errors").is_none(), "{body:#}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parlance::config::SITE_ALLOWANCE;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -195,6 +196,35 @@ async fn guesses_from_one_network_at_many_accounts_are_limited() {
     }
     assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
     assert_eq!(try_login(&node, "fifth", "wrong").await.0, "RATE_LIMITED");
+}
+
+/// An attacker guesses from many networks of one IPv6 site. The nodes count the guesses together.
+#[tokio::test]
+async fn guesses_from_the_networks_of_one_site_are_limited() {
+    let database = TestDatabase::new().await;
+    let flags = ["--password-tries-per-address=1", "--trusted-proxies=loopback", LONG_WAIT];
+    let start = async || limited(&flags).redis(&database.name).await.start_on(&database).await;
+    let nodes = [start().await, start().await];
+    let (wrong, refused) = ("UNAUTHENTICATED", "RATE_LIMITED");
+    let are_shared = || nodes.iter().all(|node| node.app.limiter().is_shared());
+    'rounds: for round in 0..ROUNDS {
+        let mut expected = vec![wrong; SITE_ALLOWANCE as usize];
+        expected.push(refused);
+        for (number, expected) in expected.into_iter().enumerate() {
+            let (name, address) = (format!("name_{round}_{number}"), format!("2001:db8:{round:x}:{number:x}::1"));
+            let code = try_login_from(&nodes[number % 2], &name, "wrong", Some(&address)).await.0;
+            // A node that cannot reach Redis in time uses its own counts, until it calls Redis again.
+            if !are_shared() {
+                sleep(REDIS_BACKOFF).await;
+                continue 'rounds;
+            }
+            assert_eq!(code, expected, "{address}");
+        }
+        let elsewhere = try_login_from(&nodes[0], "somebody", "wrong", Some("2001:db8:ffff::1")).await.0;
+        assert_eq!(elsewhere, wrong, "another site");
+        return;
+    }
+    panic!("in each of {ROUNDS} rounds, a node could not reach Redis in time");
 }
 
 #[tokio::test]

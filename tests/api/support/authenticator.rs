@@ -29,6 +29,8 @@ pub struct Authenticator {
     pub sign_count: u32,
     /// Whether the page is in a frame of another origin.
     pub cross_origin: bool,
+    /// Origin of the page at the top, in the client data. None if the client data has none.
+    pub top_origin: Option<&'static str>,
     /// Type of the ceremony in the client data. None means the right one.
     pub ceremony: Option<&'static str>,
     pub credential_id: Vec<u8>,
@@ -64,6 +66,7 @@ impl Authenticator {
             flags: USER_PRESENT | USER_VERIFIED,
             sign_count: 0,
             cross_origin: false,
+            top_origin: None,
             ceremony: None,
             credential_id: unique().into_bytes(),
             user_handle: Vec::new(),
@@ -151,14 +154,16 @@ impl Authenticator {
     }
 
     fn client_data(&self, ceremony: &'static str, challenge: &Value) -> Vec<u8> {
-        json!({
+        let mut data = json!({
             "type": self.ceremony.unwrap_or(ceremony),
             "challenge": challenge,
             "origin": self.origin,
             "crossOrigin": self.cross_origin,
-        })
-        .to_string()
-        .into_bytes()
+        });
+        if let Some(origin) = self.top_origin {
+            data["topOrigin"] = json!(origin);
+        }
+        data.to_string().into_bytes()
     }
 
     fn authenticator_data(&self, flags: u8) -> Vec<u8> {

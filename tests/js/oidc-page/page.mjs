@@ -1,4 +1,5 @@
-// A client that signs in at an issuer with the code of docs/clients.md. The query has the API and the name of the issuer.
+// A client that signs in at an issuer with the code of docs/clients.md. The query has the address of the API and the
+// name of the issuer.
 
 import { issuers, loginAddress, loginResult, signInWithToken } from './issuers.mjs';
 

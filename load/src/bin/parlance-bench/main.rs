@@ -5,13 +5,19 @@
 //! exit code is 1.
 
 mod accounts;
+mod addresses;
 mod bare;
+mod bystanders;
 mod database;
+mod enumeration;
 mod fanout;
 mod files;
 mod growth;
+mod guesses;
 mod idle;
 mod latency;
+mod logins;
+mod mail_server;
 mod options;
 mod personal;
 mod pgbench;
@@ -116,6 +122,11 @@ async fn bench(options: &Options) -> Result<usize> {
         let files = files::run(options, &s3, &scratch).await.context("files")?;
         println!("{}", files.table());
         report.files = Some(files);
+    }
+    if options.includes(Part::Logins) {
+        let logins = logins::run(options, &scratch).await.context("logins")?;
+        println!("{}", logins.table());
+        report.logins = Some(logins);
     }
     println!("{}", report.goals_table());
     if let Some(file) = &options.json {

@@ -47,6 +47,12 @@ pub(super) struct Options {
     /// files: size of each file in MiB
     #[arg(long, default_value = "100", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(super) file_mib: u64,
+    /// logins: number of requests of each kind for names with an account, and for names without one
+    #[arg(long, default_value = "200", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(10..=5000))]
+    pub(super) login_pairs: u32,
+    /// logins: number of wrong passwords for one account. RATE_REQUESTS allows an address 12,000 at once
+    #[arg(long, default_value = "10000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(100..=10_000))]
+    pub(super) login_attempts: u32,
     /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE", overrides_with = "json")]
     pub(super) json: Option<PathBuf>,
@@ -98,6 +104,8 @@ pub(super) enum Part {
     Refusals,
     /// The server's memory while clients upload and download large files
     Files,
+    /// Whether response times reveal accounts, and attacks with wrong passwords
+    Logins,
 }
 
 impl Options {

@@ -11,6 +11,7 @@ use super::files::Files;
 use super::growth::Growth;
 use super::idle::Idle;
 use super::latency::Latencies;
+use super::logins::Logins;
 use super::options::Options;
 use super::personal::Personal;
 use super::refusals::{self, Refusal};
@@ -35,6 +36,7 @@ pub(super) struct Report {
     pub(super) stalled: Option<Stalled>,
     pub(super) growth: Option<Growth>,
     pub(super) files: Option<Files>,
+    pub(super) logins: Option<Logins>,
     pub(super) refusals: Vec<Refusal>,
     goals: Vec<Goal>,
 }
@@ -101,6 +103,7 @@ impl Report {
             stalled: None,
             growth: None,
             files: None,
+            logins: None,
             refusals: Vec::new(),
             goals: Vec::new(),
         }
@@ -134,8 +137,9 @@ impl Report {
         let stalled = self.stalled.iter().flat_map(Stalled::goals);
         let growth = self.growth.iter().flat_map(Growth::goals);
         let files = self.files.iter().flat_map(Files::goals);
-        let crowds = fanout.chain(personal);
-        self.goals = sends.chain(crowds).chain(latency).chain(idle).chain(stalled).chain(growth).chain(files).collect();
+        let logins = self.logins.iter().flat_map(Logins::goals);
+        let (crowds, connections, others) = (fanout.chain(personal), idle.chain(stalled), files.chain(logins));
+        self.goals = sends.chain(crowds).chain(latency).chain(connections).chain(growth).chain(others).collect();
         if self.goals.is_empty() {
             return String::new();
         }
@@ -186,6 +190,10 @@ impl Report {
         }
         if let Some(growth) = &self.growth {
             panel("Messages per second as the database grows", growth.bars());
+        }
+        if let Some(logins) = &self.logins {
+            panel("Median response times that must not differ, ms", logins.medians());
+            panel("p99 of the queries of other users, ms", logins.queries());
         }
         plot.finish()
     }

@@ -16,7 +16,7 @@ use super::database::Database;
 use super::options::Options;
 
 /// Time before each measurement, in which caches, connections and query plans become warm.
-const WARM_UP: Duration = Duration::from_secs(2);
+pub(super) const WARM_UP: Duration = Duration::from_secs(2);
 
 pub(super) struct Stage {
     name: &'static str,

@@ -81,8 +81,8 @@ fn read_item(bytes: &[u8], depth: usize) -> Option<(Item<'_>, &[u8])> {
     }
 }
 
-/// Reads the argument of an item, whose form the lower five bits of its first byte tell. Returns None for an indefinite
-/// length.
+/// Reads the argument of an item. `form` is the lower five bits of the first byte, which say how the argument is
+/// encoded. Returns None for an indefinite length.
 fn read_argument(form: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
     let size = match form {
         0..=23 => return Some((u64::from(form), bytes)),

@@ -36,9 +36,17 @@ const CURVE_ED25519: i64 = 6;
 const COORDINATE: usize = 32;
 /// Allowed size of the modulus of an RSA key in bytes: 2048 to 4096 bits. The time of a check grows with the size.
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
+/// Maximum size of the exponent of an RSA key in bytes. aws-lc-rs refuses larger ones when it checks a signature.
+const MAX_EXPONENT: usize = 4;
+/// Maximum size of a COSE_Key in bytes. An RSA key of 4096 bits has 530. A key can have further parameters, which are
+/// stored with it.
+const MAX_KEY: usize = 1024;
 
 /// Reads a COSE_Key.
 pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
+    if cose.len() > MAX_KEY {
+        return Err(Refusal::Malformed);
+    }
     let (key, rest) = cbor::read(cose).ok_or(Refusal::Malformed)?;
     if !rest.is_empty() {
         return Err(Refusal::Malformed);
@@ -59,11 +67,18 @@ pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
             if !MODULUS_BYTES.contains(&n.len()) {
                 return Err(Refusal::Algorithm);
             }
+            if !is_odd(n) || !is_odd(e) || e == [1] || e.len() > MAX_EXPONENT {
+                return Err(Refusal::Malformed);
+            }
             RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
         }
         _ => return Err(Refusal::Algorithm),
     };
     parsed.map_err(|_| Refusal::Malformed)
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|byte| byte & 1 == 1)
 }
 
 fn without_zeros(number: &[u8]) -> &[u8] {

@@ -27,7 +27,7 @@ const PUBLIC_KEY: &str = "public-key";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
-    /// The credential answers the other one of the two ceremonies.
+    /// The credential was made by the other ceremony: a registration instead of a sign-in, or the reverse.
     Ceremony,
     Challenge,
     Origin,
@@ -65,7 +65,7 @@ impl Refusal {
     }
 }
 
-/// The user for whom a passkey is created, in the words of the authenticator.
+/// The user for whom a passkey is created: the field `user` of the creation options.
 pub(super) struct UserEntity<'a> {
     pub(super) handle: &'a [u8],
     pub(super) username: &'a str,
@@ -278,6 +278,8 @@ struct ClientDataFields {
     challenge: String,
     origin: String,
     cross_origin: Option<bool>,
+    /// Origin of the page at the top. Browsers add it only for a page in a frame of another origin.
+    top_origin: Option<String>,
 }
 
 impl ClientData {
@@ -294,10 +296,8 @@ impl ClientData {
             return Err(Refusal::Ceremony);
         }
         // A page of another origin could show the sign-in in a frame, and its user would not notice.
-        if self.fields.cross_origin == Some(true) || !settings.allows(&self.fields.origin) {
-            return Err(Refusal::Origin);
-        }
-        Ok(())
+        let in_frame = self.fields.cross_origin == Some(true) || self.fields.top_origin.is_some();
+        if in_frame || !settings.allows(&self.fields.origin) { Err(Refusal::Origin) } else { Ok(()) }
     }
 }
 
