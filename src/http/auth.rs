@@ -7,6 +7,7 @@ use async_graphql::ServerError;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Form, FromRequest as _, Path, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -136,7 +137,7 @@ async fn log_out(
 /// Returns the host that the client has named: in HTTP/1.1 by a header, in HTTP/2 by the address.
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let named = headers.get(HOST).and_then(|host| host.to_str().ok());
-    named.or_else(|| uri.authority().map(|authority| authority.as_str()))
+    named.or_else(|| uri.authority().map(Authority::as_str))
 }
 
 /// Returns the header that sets the cookie for this many seconds.
