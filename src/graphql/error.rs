@@ -215,7 +215,7 @@ pub struct Error {
     reason: Option<&'static str>,
     rule: Option<Rule>,
     /// The challenge of a FACTOR_REQUIRED error.
-    challenge: Option<FactorChallenge>,
+    challenge: Option<Box<FactorChallenge>>,
 }
 
 /// The limit that a RATE_LIMITED error reports.
@@ -307,7 +307,7 @@ impl Error {
         if let Some(rule) = self.rule {
             extensions.set("rule", rule.name());
         }
-        if let Some(FactorChallenge { token, factors }) = &self.challenge {
+        if let Some(FactorChallenge { token, factors }) = self.challenge.as_deref() {
             extensions.set("challenge", token.as_str());
             extensions.set("factors", Value::List(factors.iter().map(|kind| Value::from(factor(*kind))).collect()));
         }
@@ -332,7 +332,7 @@ impl From<Domain> for Error {
             Domain::FactorRequired(challenge) => {
                 let message = "This account needs a second factor. Call `completeLogin` with the challenge, and with a \
                                code of your authenticator app or a recovery code.";
-                Self { challenge: Some(challenge), ..Self::new(ErrorCode::FactorRequired, message) }
+                Self { challenge: Some(Box::new(challenge)), ..Self::new(ErrorCode::FactorRequired, message) }
             }
             Domain::NotFound(message) => Self::new(ErrorCode::NotFound, message),
             Domain::RateLimited(setting, retry_after, message) => Self::limited(setting, retry_after, message),

@@ -255,9 +255,11 @@ mod tests {
     #[test]
     fn the_networks_of_a_site_share_a_larger_allowance() {
         let limiter = limiter(&["--rate-registrations=2/1h", "--rate-codes-per-target=2/1h"]);
-        let keys: [(Rate, fn(ClientNetwork) -> Key); 2] =
-            [(Rate::Registrations, Key::Network), (Rate::CodesPerTarget, |network| Key::NameFrom([0; 16], network))];
-        for (rate, key) in keys {
+        for rate in [Rate::Registrations, Rate::CodesPerTarget] {
+            let key = |network| match rate {
+                Rate::Registrations => Key::Network(network),
+                _ => Key::NameFrom([0; 16], network),
+            };
             let allowed = |network| limiter.check(rate, key(network), 1).is_ok();
             let of_each: Vec<_> =
                 networks("1").take(10).map(|network| (0..3).filter(|_| allowed(network)).count()).collect();

@@ -1,6 +1,7 @@
 //! An e-mail address or a phone number, to which the server sends codes and other notices.
 
 use super::core::PeopleCore;
+use super::notice_language::notice_language;
 use super::tries::name_key;
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
@@ -166,7 +167,7 @@ impl PeopleCore {
     /// row before the change, so that the owner learns of a change by a thief. The notice is in the language of the
     /// account, or else in that of the client.
     pub(super) fn tell_owner(&self, user: &User, notice: &Notice, client: &Client) {
-        let language = self.notice_language(user, client);
+        let language = notice_language(user, client);
         for kind in Kind::ALL {
             let Some(address) = kind.verified(user) else { continue };
             if kind == Kind::Email || self.has_room_for_sms_to(user, address) {

@@ -45,9 +45,9 @@ impl PeopleCore {
         }
         Ok(())
     }
+}
 
-    /// Returns the language of a notice to the owner of the account, which a request of the client causes.
-    pub(super) fn notice_language(&self, user: &User, client: &Client) -> Language {
-        user.language.as_deref().map_or_else(|| client.language.clone(), Language::tagged)
-    }
+/// Returns the language of a notice to the owner of the account. The client's request causes the notice.
+pub(super) fn notice_language(user: &User, client: &Client) -> Language {
+    user.language.as_deref().map_or_else(|| client.language.clone(), Language::tagged)
 }

@@ -151,8 +151,8 @@ async fn a_signed_in_user_links_and_unlinks_identities() {
     assert_eq!(linked.as_array().unwrap().len(), 1);
     // A repetition changes nothing.
     assert_eq!(ada.link_identity(&token).await.data()["linkIdentity"]["viewer"]["identities"], linked);
-    let taken = bob.link_identity(&token).await;
-    assert_eq!((taken.code(), taken.violations()), ("CONFLICT", vec!["token"]));
+    let conflict = bob.link_identity(&token).await;
+    assert_eq!((conflict.code(), conflict.violations()), ("CONFLICT", vec!["token"]));
     assert_eq!(node.user_by_token(&token).await.id, ada.id);
     assert_eq!(bob.unlink_identity(&linked[0]["id"]).await.code(), "NOT_FOUND");
 

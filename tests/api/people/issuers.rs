@@ -89,8 +89,7 @@ async fn a_token_cannot_choose_how_it_is_verified() {
     assert_refused("alg none", &node.sign_in_with_token(&unsigned).await, "not a signed token");
 
     // The public key is no secret, so it must not work as the key of an HMAC.
-    let mut header = Header::default();
-    header.kid = Some("first".into());
+    let header = Header { kid: Some("first".into()), ..Header::default() };
     let public = issuer.key.jwk["x"].as_str().unwrap();
     for secret in [public.as_bytes().to_vec(), URL_SAFE_NO_PAD.decode(public).unwrap()] {
         let by_hmac = encode(&header, &claims, &EncodingKey::from_secret(&secret)).unwrap();

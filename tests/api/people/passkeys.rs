@@ -35,11 +35,11 @@ type Case = (fn(&mut Authenticator), &'static str);
 
 /// Answers that are refused both for a new passkey and for a sign-in.
 const REFUSED: [Case; 9] = [
-    (|it| it.origin = "https://example.org".to_owned(), "origin"),
-    (|it| it.origin = "http://localhost.example.org".to_owned(), "origin"),
+    (|it| it.origin = "https://example.org".into(), "origin"),
+    (|it| it.origin = "http://localhost.example.org".into(), "origin"),
     (|it| it.cross_origin = true, "origin"),
     (|it| it.top_origin = Some("http://localhost:5173"), "origin"),
-    (|it| it.rp_id = "example.org".to_owned(), "another domain"),
+    (|it| it.rp_id = "example.org".into(), "another domain"),
     (|it| it.flags = USER_PRESENT, "has not verified its user"),
     (|it| it.flags = USER_VERIFIED, "has not verified its user"),
     (|it| it.flags = USER_PRESENT | USER_VERIFIED | BACKED_UP, "not the JSON text"),
