@@ -10,6 +10,7 @@ use super::viewer::Viewer;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::participants;
 use crate::store::messaging::scheduled_messages;
+use crate::store::people::passkeys;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
@@ -22,15 +23,16 @@ enum Proof<'a> {
     Code(&'a RightCode, &'a [String]),
     /// A token of an identity that is linked to the account was verified.
     Token,
-    /// The user is a guest, who has nothing but the session to prove the identity.
-    Guest,
+    /// The session of a guest, or a confirmed session of a user who has a passkey.
+    Session,
 }
 
 impl App {
     /// Deletes the viewer's account and all personal data, removes the user from all conversations, and revokes all
     /// sessions. The user's messages stay, without a sender. Needs the password, a CONFIRM code that was sent to a
     /// verified e-mail address or phone number of the viewer, or a token of an identity of the viewer. A guest needs
-    /// none. If the account has a second factor, the session must be confirmed as well.
+    /// none. A confirmed session is enough if the account has a passkey. If it has a second factor, the session must be
+    /// confirmed in any case.
     pub async fn delete_account(
         &self,
         viewer: Viewer,
@@ -41,7 +43,7 @@ impl App {
     ) -> Result<()> {
         check_connected(client)?;
         match (password, code, token) {
-            (None, None, None) => self.delete_guest(viewer).await,
+            (None, None, None) => self.delete_by_session(viewer).await,
             (Some(password), None, None) => self.delete_by_password(viewer, password, client).await,
             (None, Some(code), None) => self.delete_by_code(viewer, &code, client).await,
             (None, None, Some(token)) => self.delete_by_token(viewer, &token, client).await,
@@ -49,12 +51,15 @@ impl App {
         }
     }
 
-    async fn delete_guest(&self, viewer: Viewer) -> Result<()> {
-        let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !user.is_guest {
-            return Err(not_proved());
-        }
-        self.log().transaction(async |tx| self.delete_user(tx, viewer, Proof::Guest).await).await
+    async fn delete_by_session(&self, viewer: Viewer) -> Result<()> {
+        self.log()
+            .transaction(async |tx| {
+                // The check is repeated after the user is locked. It comes first as well, because a deletion is much
+                // work.
+                self.check_session(tx, viewer).await?;
+                self.delete_user(tx, viewer, Proof::Session).await
+            })
+            .await
     }
 
     async fn delete_by_token(&self, viewer: Viewer, token: &str, client: &Client) -> Result<()> {
@@ -79,6 +84,16 @@ impl App {
         self.people().settle_code(&right, deleted).await
     }
 
+    /// Checks that the session alone proves the identity: it is that of a guest, or it is confirmed and the user has a
+    /// passkey.
+    async fn check_session(&self, tx: &mut Transaction<'_>, viewer: Viewer) -> Result<()> {
+        let user = users::by_id(tx.conn(), viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !user.is_guest && passkeys::count(tx.conn(), viewer.user).await? == 0 {
+            return Err(not_proved());
+        }
+        self.people().check_confirmed(tx, viewer).await
+    }
+
     /// Deletes the user. Locks the conversations before the user, in the same order as all other transactions. After
     /// the user is locked, no other transaction can add the user to a conversation or sign the user in.
     async fn delete_user(&self, tx: &mut Transaction<'_>, viewer: Viewer, proof: Proof<'_>) -> Result<()> {
@@ -92,8 +107,8 @@ impl App {
             Proof::Password(known) if locked.password_hash != known.password_hash => {
                 return Err(wrong_password("password"));
             }
-            Proof::Guest if !locked.is_guest => return Err(not_proved()),
-            Proof::Password(_) | Proof::Token | Proof::Guest => {}
+            Proof::Password(_) | Proof::Token => {}
+            Proof::Session => self.check_session(tx, viewer).await?,
             // The account may have another address or number since the code was sent.
             Proof::Code(code, targets) if verified_targets(&locked) != targets => return Err(code.wrong()),
             Proof::Code(code, _) => code.use_up(tx).await?,

@@ -108,7 +108,8 @@ pub struct ChangePasswordPayload {
 #[derive(InputObject)]
 pub struct DeleteAccountInput {
     /// The current password of the account. One of the password, `code` and `token` is required, because the person who
-    /// uses a signed-in device might not be the owner of the account. A guest sends none of them.
+    /// uses a signed-in device might not be the owner of the account. A guest sends none of them. A user who has a
+    /// passkey can call `confirmIdentity` instead.
     password: Option<String>,
     /// A code that `requestCode` sent with the purpose CONFIRM to a verified e-mail address or phone number of the
     /// viewer.
@@ -230,8 +231,8 @@ impl AccountMutation {
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
     /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password, the
-    /// code or the token is wrong or missing. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the account has a
-    /// second factor and the identity is not confirmed. CONFLICT if the account was added to a conversation meanwhile:
+    /// code or the token is wrong or missing. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not
+    /// confirmed, and the account has a second factor, or has a passkey and the input is empty. CONFLICT if the account was added to a conversation meanwhile:
     /// retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
     async fn delete_account(
         &self,

@@ -332,6 +332,23 @@ async fn a_passkey_counts_as_both_factors() {
 }
 
 #[tokio::test]
+async fn a_user_with_a_passkey_deletes_the_account_in_a_confirmed_session() {
+    const DELETE: &str = "mutation { deleteAccount(input: {}) { userId } }";
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let mut authenticator = Authenticator::new();
+    ada.add_passkey(&mut authenticator).await;
+    database.let_confirmations_expire().await;
+    ada.call(DELETE, json!({})).await.assert_unconfirmed();
+    let credential = authenticator.get(&node.passkey_options().await);
+    ada.confirm_by(json!({"passkey": credential})).await.data();
+    assert_eq!(ada.query(DELETE, json!({})).await["deleteAccount"]["userId"], ada.id.as_str());
+    // A session is not enough for an account without a passkey.
+    bob.call(DELETE, json!({})).await.assert_bad("password");
+}
+
+#[tokio::test]
 async fn adding_and_removing_a_passkey_needs_a_confirmed_identity_and_tells_the_owner() {
     let database = TestDatabase::new().await;
     let node = Node::build().receive_notices().start_on(&database).await;
