@@ -25,7 +25,7 @@ const OWN: &str = "own";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Issuers")]
 pub struct IssuerSettings {
-    /// JSON file with the issuers whose users may sign in, with tokens or in the browser. docs/accounts.md describes its format
+    /// JSON file with the issuers whose users may sign in, with tokens or in the browser. docs/issuers.md describes its format
     #[arg(long, env, value_name = "FILE")]
     pub issuers_file: Option<PathBuf>,
     /// Origin of the server for browsers, such as https://chat.example.org. Issuers return to an address below it. If not set, logins in the browser work only on this machine

@@ -1,7 +1,7 @@
 //! Issuers: OpenID Connect providers and other services whose users may sign in. This part verifies their tokens, and
 //! does the steps of a login in the browser that concern the issuer. The operator lists the issuers in a file.
 //!
-//! docs/accounts.md describes the settings. docs/decisions/0023 says why no library for OpenID Connect is used.
+//! docs/issuers.md describes the settings. docs/decisions/0023 says why no library for OpenID Connect is used.
 
 mod answers;
 mod claims;
