@@ -332,7 +332,7 @@ pub struct Housekeeping {
     /// Days for which an expired session is stored, for the investigation of a break-in
     #[arg(long, env, default_value = "30", value_name = "DAYS", value_parser = within::<i32>(0..=3650))]
     pub session_retention: i32,
-    /// Days after which the account of a guest is deleted if its sessions have ended and it is in no conversation
+    /// Days after which the account of a guest is deleted, if its sessions have ended and it is neither in a conversation nor a contact of another user
     #[arg(long, env, default_value = "30", value_name = "DAYS", value_parser = within::<i32>(1..=3650))]
     pub guest_retention: i32,
     /// Seconds between two deletions of old rows. Each run also creates missing partitions of the event log

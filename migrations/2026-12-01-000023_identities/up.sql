@@ -13,7 +13,7 @@ CREATE INDEX identities_user_id ON identities (user_id);
 
 -- Codes that a login in the browser hands to the client, which exchanges them for a session within a minute.
 CREATE TABLE sign_in_codes (
-    -- SHA-256 of the code.
+    -- SHA-256 of the code and of the challenge of its login.
     code_hash bytea PRIMARY KEY,
     -- The verified claims as JSON.
     assertion text NOT NULL,

@@ -46,7 +46,7 @@ enum Command {
     Seed(seed::Seed),
     /// Create, list and revoke the codes that users need to register with REGISTRATION=invite
     Invite(invite::Invite),
-    /// Help users who cannot sign in any more
+    /// Help users who can no longer sign in
     Account(account::Account),
     /// Print the GraphQL schema
     Schema,

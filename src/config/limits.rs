@@ -122,7 +122,7 @@ const GROUPS: [(&str, &[Limit]); 11] = [
             ),
             limit(
                 "PASSWORD_TRIES_PER_ADDRESS",
-                "wrong passwords, codes or second factors",
+                "wrong passwords, codes, second factors or tokens",
                 "accounts from guessing",
                 RATE_LIMITED,
             ),

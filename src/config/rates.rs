@@ -107,7 +107,7 @@ pub struct Rates {
     /// Number of wrong passwords, codes or second factors for one username, address or number after which each further attempt must wait. The wait doubles each time. All names of an account together have three times this number
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
-    /// Number of wrong passwords, codes or second factors from one address after which each further attempt must wait. The wait doubles with each wrong one
+    /// Number of wrong passwords, codes, second factors or tokens from one address after which each further attempt must wait. The wait doubles with each wrong one
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
     /// Seconds of the first wait after wrong passwords or codes

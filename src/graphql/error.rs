@@ -326,7 +326,7 @@ impl From<Domain> for Error {
             Domain::Unauthenticated(message) => Self::new(ErrorCode::Unauthenticated, message),
             Domain::Forbidden(message) => Self::new(ErrorCode::Forbidden, message),
             Domain::ConfirmationRequired => {
-                let message = "Confirm first that it is you. Call `confirmIdentity`.";
+                let message = "Confirm your identity first. Call `confirmIdentity`.";
                 Self { reason: Some(CONFIRMATION_REQUIRED.0), ..Self::new(ErrorCode::Forbidden, message) }
             }
             Domain::FactorRequired(challenge) => {

@@ -186,7 +186,8 @@ impl Issuer {
         claims.map_err(Refusal::from)
     }
 
-    /// Reads the token with the published keys. If no key fits, fetches them again, because the issuer may have new ones.
+    /// Reads the token with the published keys. If no key fits, fetches the keys again, because the issuer may have new
+    /// ones.
     async fn claims_by_discovery(
         &self,
         token: &str,

@@ -25,7 +25,7 @@ pub enum Guard {
     /// Attempts to use a password for one account by any of its names, or a second factor from any network in which the
     /// owner has a session.
     AllNames,
-    /// Attempts to use a password or a code from one network.
+    /// Attempts to use a password, a code, a second factor or a token from one network.
     Network,
 }
 

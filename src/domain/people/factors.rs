@@ -69,8 +69,8 @@ impl FactorInput {
 
 impl PeopleCore {
     /// Compares a second factor with those of the user. Counts the attempt for the network, and for the user if the
-    /// factor can be guessed. A factor that is wrong or already used, and one of an account without a second factor, get
-    /// the same BAD_USER_INPUT at `path`.
+    /// factor can be guessed. Returns the same BAD_USER_INPUT at `path` for a factor that is wrong or already used, and
+    /// for every factor of an account without a second factor.
     pub(super) async fn check_factor(
         &self,
         user: UserId,

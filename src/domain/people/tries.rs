@@ -16,7 +16,7 @@ use crate::ids::UserId;
 use crate::limiter::{Guard, Key};
 use crate::store::people::sessions;
 
-const TOO_MANY: &str = "There were too many wrong passwords, codes or second factors.";
+const TOO_MANY: &str = "There were too many wrong passwords, codes, second factors or tokens.";
 
 /// The target of the attempts of a client.
 #[derive(Clone, Copy)]

@@ -109,7 +109,7 @@ pub struct ChangePasswordPayload {
 pub struct DeleteAccountInput {
     /// The current password of the account. One of the password, `code` and `token` is required, because the person who
     /// uses a signed-in device might not be the owner of the account. A guest sends none of them. A user who has a
-    /// passkey can call `confirmIdentity` instead.
+    /// passkey can call `confirmIdentity` before, and then sends none of them either.
     password: Option<String>,
     /// A code that `requestCode` sent with the purpose CONFIRM to a verified e-mail address or phone number of the
     /// viewer.
@@ -231,9 +231,10 @@ impl AccountMutation {
 
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
     /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password, the
-    /// code or the token is wrong or missing. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not
-    /// confirmed, and the account has a second factor, or has a passkey and the input is empty. CONFLICT if the account was added to a conversation meanwhile:
-    /// retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
+    /// code or the token is wrong, or if all three are missing, unless the viewer is a guest or has a passkey.
+    /// FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed, and either the account has a
+    /// second factor, or it has a passkey and the input is empty. CONFLICT if the account was added to a conversation
+    /// meanwhile: retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,

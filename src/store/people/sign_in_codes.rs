@@ -11,7 +11,7 @@ use crate::store::schema::sign_in_codes;
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = sign_in_codes)]
 pub struct SignInCode {
-    /// SHA-256 of the code.
+    /// SHA-256 of the code and of the challenge of its login.
     pub code_hash: Vec<u8>,
     /// The verified claims as JSON.
     pub assertion: String,

@@ -158,7 +158,7 @@ async fn keys_of_other_algorithms_and_invalid_keys_are_refused() {
         (b"\x61a".to_vec(), "algorithms"),
         // A further parameter of 1024 bytes.
         ([&[0xa6][..], &right[1..], &[0x18, 99, 0x59, 4, 0][..], &[0; 1024][..]].concat(), "not the JSON text"),
-        // Exponents of RSA: 1, an even one, and one of five bytes. With 1, everybody could sign.
+        // Exponents of RSA: 1, an even one, and one of five bytes. With 1, every client could sign.
         (with_exponent(&[0x41, 1]), "not the JSON text"),
         (with_exponent(&[0x43, 1, 0, 0]), "not the JSON text"),
         (with_exponent(&[0x45, 1, 0, 0, 0, 1]), "not the JSON text"),

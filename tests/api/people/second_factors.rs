@@ -173,7 +173,7 @@ async fn concurrent_uses_of_a_factor_on_two_nodes_succeed_once() {
         for place in 0..4 {
             challenges.push(nodes[place % 2].challenge_of(&ada).await);
         }
-        // Each node completes the challenges that the other one has made.
+        // A node completes the challenges that the other one has made.
         let uses = challenges.iter().enumerate();
         let uses = uses.map(|(place, challenge)| nodes[(place + 1) % 2].complete_login(challenge, factor.clone()));
         let answers = futures_util::future::join_all(uses).await;
@@ -348,7 +348,7 @@ async fn wrong_factors_in_all_networks_with_a_session_have_a_ceiling() {
             assert_eq!(http::code(&body), outcome, "{last}");
         }
     }
-    // Nobody can guess a recovery code, so it needs no wait.
+    // A recovery code cannot be guessed, so it needs no wait.
     let input = json!({"input": {"recoveryCode": codes[0]}});
     let body = call_from(&node, 3, session["accessToken"].as_str(), confirm, input).await;
     assert!(body.get("errors").is_none(), "{body:#}");

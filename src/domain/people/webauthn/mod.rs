@@ -46,8 +46,8 @@ impl Refusal {
                  the browser returned."
             }
             Self::Ceremony => {
-                "This credential was made for another operation. Adding a passkey needs `navigator.credentials.create`, \
-                 and signing in needs `navigator.credentials.get`."
+                "This credential was made for another operation. Adding a passkey needs \
+                 `navigator.credentials.create`, and signing in needs `navigator.credentials.get`."
             }
             Self::Challenge => "The challenge is unknown, expired or already answered. Ask for new options.",
             Self::Origin => {
