@@ -7,7 +7,7 @@ use parlance::domain::people::export::export;
 use parlance::domain::people::second_factors;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Authenticator, Node, PASSWORD, TestDatabase, User, eventually};
+use crate::support::{Answer, Api, Authenticator, Node, PASSWORD, TestDatabase, User, eventually};
 
 const EMAIL: &str = "ada@example.org";
 const SET_UP: &str = "mutation { setUpTotp { secret } }";
@@ -196,6 +196,27 @@ async fn the_export_has_the_factors_without_their_secrets() {
 struct Count {
     #[diesel(sql_type = BigInt)]
     count: i64,
+}
+
+/// A client that knows the password begins many sign-ins, and completes none.
+#[tokio::test]
+async fn a_flood_of_sign_ins_replaces_only_challenges_of_its_own_network() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = node.register("ada").await;
+    let (app, _) = ada.enable_totp().await;
+    let login = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+    let credentials = json!({"input": {"identifier": ada.username, "password": PASSWORD}});
+    let owner = Api::from_address(&node, 2).call(None, login, credentials).await.challenge().to_owned();
+    let oldest = node.challenge_of(&ada).await;
+    for _ in 0..20 {
+        node.challenge_of(&ada).await;
+    }
+    let query = "SELECT count(*) AS count FROM login_challenges";
+    let stored: Count = diesel::sql_query(query).get_result(&mut database.connection().await).await.unwrap();
+    assert_eq!(stored.count, 21);
+    node.complete_login(&oldest, json!({"totp": app.code_in(1)})).await.assert_bad("challenge");
+    node.complete_login(&owner, json!({"totp": app.code_in(1)})).await.data();
 }
 
 #[tokio::test]
