@@ -135,4 +135,7 @@ async fn abandoned_guests_are_deleted() {
     for kept in [&active, &participant, &bob] {
         assert_eq!(count(&kept.username).await, 1, "{}", kept.username);
     }
+    // The event removes the guest from the caches of all nodes.
+    let query = "SELECT count(*) FROM events WHERE kind = 'user_updated'";
+    assert_eq!(diesel::sql_query(query).get_result::<Count>(&mut connection).await.unwrap().count, 1);
 }
