@@ -18,7 +18,7 @@ use crate::ids::{IdentityId, UserId};
 use crate::issuers::{Assertion, Issuer, Refusal};
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
-use crate::notices::{FactorChange, Notice};
+use crate::notices::FactorChange;
 use crate::store::people::identities::{self, Identity};
 use crate::store::people::users::{self, User};
 
@@ -55,7 +55,7 @@ impl Identities<'_> {
         let log = &self.core.base.log;
         let (user, removed) = log.transaction(async |tx| self.remove(tx, viewer, id).await).await?;
         let change = FactorChange::IdentityUnlinked { issuer: self.core.issuer_name(&removed.issuer) };
-        self.core.tell_owner(&user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+        self.core.tell_of_factor_change(&user, change, client);
         Ok(user)
     }
 
@@ -147,7 +147,7 @@ impl PeopleCore {
     /// Tells the owner that an identity at the issuer with this URL was linked to the account.
     pub(super) fn tell_of_link(&self, user: &User, issuer: &str, client: &Client) {
         let change = FactorChange::IdentityLinked { issuer: self.issuer_name(issuer) };
-        self.tell_owner(user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+        self.tell_of_factor_change(user, change, client);
     }
 
     /// Returns the name of the issuer with this URL, or the URL if the server no longer accepts the issuer.

@@ -17,7 +17,7 @@ use crate::domain::viewer::Viewer;
 use crate::ids::{PasskeyId, UserId};
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
-use crate::notices::{FactorChange, Notice};
+use crate::notices::FactorChange;
 use crate::store::people::passkey_challenges::{self, PasskeyChallenge};
 use crate::store::people::passkeys::{self, Passkey};
 use crate::store::people::users::{self, User};
@@ -91,7 +91,8 @@ impl Passkeys<'_> {
         };
         let log = &self.core.base.log;
         let user = log.transaction(async |tx| self.store(tx, viewer, &passkey).await).await?;
-        self.tell(&user, FactorChange::PasskeyAdded { name: passkey.name.clone() }, client);
+        let change = FactorChange::PasskeyAdded { name: passkey.name.clone() };
+        self.core.tell_of_factor_change(&user, change, client);
         Ok(passkey)
     }
 
@@ -162,7 +163,7 @@ impl Passkeys<'_> {
             Ok::<_, Error>((user, passkey.name))
         });
         let (user, name) = removed.await?;
-        self.tell(&user, FactorChange::PasskeyRemoved { name }, client);
+        self.core.tell_of_factor_change(&user, FactorChange::PasskeyRemoved { name }, client);
         Ok(())
     }
 
@@ -206,11 +207,6 @@ impl Passkeys<'_> {
         let (mut connection, now) = (self.core.base.connection().await?, self.core.base.now());
         let taken = passkey_challenges::take(&mut connection, &hash(challenge), user, now).await?;
         if taken { Ok(()) } else { Err(refused(Refusal::Challenge)) }
-    }
-
-    fn tell(&self, user: &User, change: FactorChange, client: &Client) {
-        let notice = Notice::FactorChanged { username: user.username.clone(), change };
-        self.core.tell_owner(user, &notice, client);
     }
 }
 
