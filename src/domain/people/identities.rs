@@ -90,10 +90,7 @@ impl Identities<'_> {
         self.core.check_confirmed(tx, viewer).await?;
         let removed = identities::delete(tx.conn(), viewer.user, id).await?;
         let removed = removed.ok_or(Error::NotFound("No such identity. `viewer.identities` lists yours."))?;
-        if !self.core.can_sign_in(tx, &user, &[]).await? {
-            let message = "You could no longer sign in. Set a password by `changePassword` first.";
-            return Err(Error::invalid("identityId", message));
-        }
+        self.core.check_can_sign_in(tx, &user, "identityId").await?;
         Ok((user, removed))
     }
 }

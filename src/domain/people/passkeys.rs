@@ -156,10 +156,7 @@ impl Passkeys<'_> {
             let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
             self.core.check_confirmed(tx, viewer).await?;
             let passkey = passkeys::delete(tx.conn(), viewer.user, id).await?.ok_or(NO_PASSKEY)?;
-            if !self.core.can_sign_in(tx, &user, &[]).await? {
-                let message = "You could no longer sign in. Set a password by `changePassword` first.";
-                return Err(Error::invalid("id", message));
-            }
+            self.core.check_can_sign_in(tx, &user, "passkeyId").await?;
             Ok::<_, Error>((user, passkey.name))
         });
         let (user, name) = removed.await?;
