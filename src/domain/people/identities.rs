@@ -71,7 +71,7 @@ impl Identities<'_> {
         let count = identities::count(tx.conn(), viewer.user).await?;
         if usize::try_from(count).is_ok_and(|count| count >= MAX_IDENTITIES) {
             let message = format!("An account has at most {MAX_IDENTITIES} identities. Call `unlinkIdentity` first.");
-            return Err(Error::Conflict(Violation::new(TOKEN, message)));
+            return Err(Error::invalid(TOKEN, message));
         }
         let identity = self.core.new_identity(user.id, assertion);
         identities::insert(tx.conn(), &identity).await.map_err(|error| match error {
