@@ -166,7 +166,13 @@ const GROUPS: [(&str, &[Limit]); 11] = [
                 .fixed(ISSUER_TIMEOUT.as_secs()),
             limit("ISSUER_EXCHANGES", "logins that wait for an issuer", "memory and the issuer", UNAVAILABLE)
                 .fixed(ISSUER_EXCHANGES as u64),
-            limit("MAX_IDENTITIES", "identities of an account", "Postgres", "CONFLICT").fixed(MAX_IDENTITIES as u64),
+            limit(
+                "MAX_IDENTITIES",
+                "identities of an account",
+                "Postgres",
+                "BAD_USER_INPUT, or FORBIDDEN for a sign-in that would link one",
+            )
+            .fixed(MAX_IDENTITIES as u64),
         ],
     ),
     (

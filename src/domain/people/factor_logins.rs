@@ -97,7 +97,7 @@ impl FactorLogins<'_> {
             self.core.tell_owner(&user, &Notice::PasswordReset { username: user.username.clone() }, client);
         }
         if let Some(change) = change {
-            self.core.tell_owner(&user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+            self.core.tell_of_factor_change(&user, change, client);
         }
         Ok(signed_in)
     }

@@ -232,8 +232,9 @@ impl AccountMutation {
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
     /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password, the
     /// code or the token is wrong or missing. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not
-    /// confirmed, and the account has a second factor, or has a passkey and the input is empty. CONFLICT if the account was added to a conversation meanwhile:
-    /// retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
+    /// confirmed, and the account has a second factor, or has a passkey and the input is empty. CONFLICT if the account
+    /// was added to a conversation meanwhile: retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
+    /// UNAVAILABLE if the issuer of the token does not answer.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,

@@ -228,14 +228,16 @@ async fn expired_challenges_are_deleted() {
     node.challenge_of(&ada).await;
     node.passkey_options().await;
     let age = "UPDATE login_challenges SET expires_at = now() - interval '2 hours';
-        UPDATE passkey_challenges SET expires_at = now() - interval '2 hours'";
+        UPDATE passkey_challenges SET expires_at = now() - interval '2 hours';
+        INSERT INTO sign_in_codes (code_hash, assertion, expires_at)
+        VALUES ('\\x00', '{}', now() - interval '2 hours')";
     let mut connection = database.connection().await;
     connection.batch_execute(age).await.unwrap();
     let live = node.challenge_of(&ada).await;
     node.passkey_options().await;
-    eventually("only the live challenges are left", async || {
-        let query =
-            "SELECT (SELECT count(*) FROM login_challenges) + (SELECT count(*) FROM passkey_challenges) AS count";
+    eventually("only the live challenges are left, and no sign-in code", async || {
+        let query = "SELECT (SELECT count(*) FROM login_challenges) + (SELECT count(*) FROM passkey_challenges)
+            + (SELECT count(*) FROM sign_in_codes) AS count";
         let left: Count = diesel::sql_query(query).get_result(&mut connection).await.unwrap();
         left.count == 2
     })
