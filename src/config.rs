@@ -45,7 +45,8 @@ pub use rendering::Rendering;
 pub use s3::S3Settings;
 pub use web::Web;
 pub use webauthn::{
-    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, MAX_PASSKEYS, PASSKEY_CHALLENGE_LIFETIME, WebauthnSettings,
+    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, LOGIN_CHALLENGES_PER_NETWORK, MAX_PASSKEYS,
+    PASSKEY_CHALLENGE_LIFETIME, WebauthnSettings,
 };
 pub use webrtc::{LiveKit, Webrtc};
 

@@ -25,6 +25,8 @@ CREATE TABLE login_challenges (
     hash bytea PRIMARY KEY,
     user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
     device_name text,
+    -- Network of the client, such as 203.0.113.7 or 2001:db8::/64. An account has a maximum of challenges for each.
+    network text,
     -- Hash of the password of the account when the challenge was made. A changed password ends the challenge.
     password_hash text,
     -- Hash of the password that the account gets with the second factor. Null if the sign-in resets no password.

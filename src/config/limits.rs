@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use super::docs::{default_of, is_setting};
 use super::{
     CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, ISSUER_EXCHANGES, ISSUER_TIMEOUT,
-    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, MAX_IDENTITIES, MAX_ISSUER_ANSWER, MAX_ISSUER_TOKEN, MAX_PASSKEYS,
-    MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE,
-    OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY, SITE_ALLOWANCE,
+    LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, LOGIN_CHALLENGES_PER_NETWORK, MAX_IDENTITIES, MAX_ISSUER_ANSWER,
+    MAX_ISSUER_TOKEN, MAX_PASSKEYS, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE,
+    NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY,
+    SITE_ALLOWANCE,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -87,6 +88,13 @@ const GROUPS: [(&str, &[Limit]); 11] = [
                 .fixed(LOGIN_CHALLENGE_TRIES as u64),
             limit("LOGIN_CHALLENGE_LIFETIME", "seconds", "accounts from guessing", BAD_INPUT)
                 .fixed(LOGIN_CHALLENGE_LIFETIME.as_secs()),
+            limit(
+                "LOGIN_CHALLENGES_PER_NETWORK",
+                "unfinished sign-ins to an account from a network",
+                "Postgres",
+                "the oldest is replaced",
+            )
+            .fixed(LOGIN_CHALLENGES_PER_NETWORK.unsigned_abs()),
             limit("RATE_PASSKEY_CHALLENGES", "challenges for passkeys from an address", "Postgres", RATE_LIMITED),
             limit("PASSKEY_CHALLENGE_LIFETIME", "seconds", "Postgres", BAD_INPUT)
                 .fixed(PASSKEY_CHALLENGE_LIFETIME.as_secs()),
@@ -158,7 +166,13 @@ const GROUPS: [(&str, &[Limit]); 11] = [
                 .fixed(ISSUER_TIMEOUT.as_secs()),
             limit("ISSUER_EXCHANGES", "logins that wait for an issuer", "memory and the issuer", UNAVAILABLE)
                 .fixed(ISSUER_EXCHANGES as u64),
-            limit("MAX_IDENTITIES", "identities of an account", "Postgres", "CONFLICT").fixed(MAX_IDENTITIES as u64),
+            limit(
+                "MAX_IDENTITIES",
+                "identities of an account",
+                "Postgres",
+                "BAD_USER_INPUT, or FORBIDDEN for a sign-in that would link one",
+            )
+            .fixed(MAX_IDENTITIES as u64),
         ],
     ),
     (

@@ -15,6 +15,9 @@ const MAX_DOMAIN: usize = 253;
 
 /// Maximum number of second factors that a client may try with one challenge of a sign-in.
 pub const LOGIN_CHALLENGE_TRIES: usize = 5;
+/// Maximum number of challenges that an account has for the sign-ins of one network. A further one replaces the oldest.
+/// A stranger in another network cannot replace those of the owner.
+pub const LOGIN_CHALLENGES_PER_NETWORK: i64 = 20;
 /// Time after which the challenge of a sign-in expires. Long enough to find the phone with the authenticator app.
 pub const LOGIN_CHALLENGE_LIFETIME: Duration = Duration::from_mins(5);
 /// Time after which the challenge of a passkey expires. The specification recommends 5 to 10 minutes.

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::config::Housekeeping as Settings;
 use crate::error::Result;
-use crate::log::Log;
+use crate::log::{Change, Log, Transaction};
 use crate::store::calls::call_participants;
 use crate::store::people::{guests, login_challenges, passkey_challenges, sessions, sign_in_codes, verification_codes};
 use crate::store::{Connection, Database, locks};
@@ -34,6 +34,7 @@ impl Housekeeper {
                 ("creating partitions of the log", self.log.create_partitions().await),
                 ("dropping old events", self.log.drop_partitions(self.settings.event_retention).await),
                 ("deleting expired sessions", self.sweep().await),
+                ("deleting abandoned guests", self.delete_guests().await),
             ];
             let mut wait = interval;
             for (chore, done) in chores {
@@ -51,6 +52,11 @@ impl Housekeeper {
         while connection.transaction(async |conn| sweep_batch(conn, &self.settings).await).await? {}
         Ok(())
     }
+
+    async fn delete_guests(&self) -> Result<()> {
+        while self.log.transaction(async |tx| delete_guests_batch(tx, self.settings.guest_retention).await).await? {}
+        Ok(())
+    }
 }
 
 /// Deletes one batch of rows, unless another node is deleting rows now. Returns whether more rows may be left to
@@ -65,11 +71,27 @@ async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool>
     let challenges = login_challenges::delete_expired(conn, SWEEP_BATCH).await?;
     let passkeys = passkey_challenges::delete_expired(conn, SWEEP_BATCH).await?;
     let sign_ins = sign_in_codes::delete_expired(conn, SWEEP_BATCH).await?;
-    let guests = guests::delete_abandoned(conn, settings.guest_retention, SWEEP_BATCH).await?;
     let calls = call_participants::delete_orphans(conn, settings.event_retention, SWEEP_BATCH).await?;
-    let deleted = [tokens, sessions, codes, challenges, passkeys, sign_ins, guests, calls];
+    let deleted = [tokens, sessions, codes, challenges, passkeys, sign_ins, calls];
     if deleted.iter().sum::<usize>() > 0 {
-        info!(tokens, sessions, codes, challenges, passkeys, sign_ins, guests, calls, "deleted expired rows");
+        info!(tokens, sessions, codes, challenges, passkeys, sign_ins, calls, "deleted expired rows");
     }
     Ok(deleted.contains(&SWEEP_BATCH))
+}
+
+/// Deletes one batch of abandoned guests whose accounts are at least `days` days old, unless another node is deleting
+/// rows now. Returns whether more guests may be left to delete. The log records each deletion, because nodes cache
+/// users.
+async fn delete_guests_batch(tx: &mut Transaction<'_>, days: i32) -> Result<bool> {
+    if !locks::try_lock(tx.conn(), locks::HOUSEKEEPING).await? {
+        return Ok(false);
+    }
+    let deleted = guests::delete_abandoned(tx.conn(), days, SWEEP_BATCH).await?;
+    for &user in &deleted {
+        tx.record(Change::UserUpdated { user });
+    }
+    if !deleted.is_empty() {
+        info!(guests = deleted.len(), "deleted abandoned guests");
+    }
+    Ok(deleted.len() == SWEEP_BATCH)
 }

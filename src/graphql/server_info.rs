@@ -27,9 +27,9 @@ pub struct Issuer {
     /// Name of the issuer, which the operator has chosen: lower-case letters, digits and hyphens.
     name: String,
     /// Address that the client opens for a login in the browser. The client adds two query parameters: `redirect`, the
-    /// address to which the login returns, and `challenge`, the SHA-256 of the client's verifier in Base64 for URLs
-    /// without padding. The client may also add `reauthenticate=true`. Without the setting PUBLIC_URL the address is a
-    /// path on this server. Null if the issuer has no login in the browser.
+    /// address to which the login returns, and `challenge`, the SHA-256 of a random verifier in Base64 for URLs without
+    /// padding. It may add `reauthenticate=true`, so that the user has to sign in at the issuer again. Without the
+    /// setting PUBLIC_URL the address is a path on this server. Null if the issuer has no login in the browser.
     login_url: Option<String>,
 }
 

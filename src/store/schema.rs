@@ -191,6 +191,7 @@ diesel::table! {
         hash -> Bytea,
         user_id -> Uuid,
         device_name -> Nullable<Text>,
+        network -> Nullable<Text>,
         password_hash -> Nullable<Text>,
         new_password_hash -> Nullable<Text>,
         tries -> Int2,

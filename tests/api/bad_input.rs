@@ -39,8 +39,11 @@ async fn invalid_ids_are_bad_user_input() {
             ("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", "userId"),
             ("mutation ($id: ID!) { unblockUser(input: {userId: $id}) { user { id } } }", "userId"),
             ("mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }", "sessionId"),
-            ("mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }", "id"),
-            ("mutation ($id: ID!) { renamePasskey(input: {id: $id, name: \"x\"}) { passkey { id } } }", "id"),
+            ("mutation ($id: ID!) { removePasskey(input: {passkeyId: $id}) { passkeyId } }", "passkeyId"),
+            (
+                "mutation ($id: ID!) { renamePasskey(input: {passkeyId: $id, name: \"x\"}) { passkey { id } } }",
+                "passkeyId",
+            ),
         ] {
             assert_bad(&ada.call(query, json!({"id": id})).await, path);
         }

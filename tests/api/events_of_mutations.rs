@@ -4,6 +4,7 @@
 mod rows;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_graphql::parser::parse_schema;
@@ -186,10 +187,34 @@ async fn resumed_events(user: &User, cursor: Option<&str>) -> Vec<String> {
     missed[..missed.len() - 1].iter().map(kind).collect()
 }
 
+// A mutation needs a node of its own, so the mutations are in several tests, by their first letter.
+
 #[tokio::test]
-async fn each_mutation_sends_exactly_the_expected_events_to_the_log_and_to_the_inboxes() {
+async fn mutations_a_to_c_send_exactly_the_expected_events() {
+    check_mutations('a'..='c').await;
+}
+
+#[tokio::test]
+async fn mutations_d_to_m_send_exactly_the_expected_events() {
+    check_mutations('d'..='m').await;
+}
+
+#[tokio::test]
+async fn mutations_n_to_r_send_exactly_the_expected_events() {
+    check_mutations('n'..='r').await;
+}
+
+#[tokio::test]
+async fn mutations_s_to_z_send_exactly_the_expected_events() {
+    check_mutations('s'..='z').await;
+}
+
+/// Performs each mutation whose first letter is one of `letters`, and compares the events in the log and in the inboxes
+/// with its row.
+async fn check_mutations(letters: RangeInclusive<char>) {
+    let rows = rows().into_iter().filter(|row| row.mutation.starts_with(|letter| letters.contains(&letter)));
     let mut differences = Vec::new();
-    for row in rows() {
+    for row in rows {
         let database = TestDatabase::new().await;
         let world = World::new(Arc::new(builder().start_on(&database).await)).await;
         let phone = User::login(&*world.node, &world.ada.username, PASSWORD).await;

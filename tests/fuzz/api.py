@@ -431,8 +431,8 @@ PREPARED = {
     ("confirmIdentity", "passkey"): Person.passkey_answer,
     ("confirmTotp", "code"): Person.set_up_totp,
     ("loginWithPasskey", "credential"): Person.passkey_answer,
-    ("removePasskey", "id"): Person.passkey,
-    ("renamePasskey", "id"): Person.passkey,
+    ("removePasskey", "passkeyId"): Person.passkey,
+    ("renamePasskey", "passkeyId"): Person.passkey,
 }
 
 

@@ -106,8 +106,8 @@ describe('a page in Chromium', () => {
   test('cannot sign in with a passkey that was removed', async () => {
     const ada = await Person.register(server, 'ada');
     const { value: passkey } = await add(ada);
-    const remove = 'mutation ($input: RemovePasskeyInput!) { removePasskey(input: $input) { id } }';
-    await ada.ask(remove, { input: { id: passkey.id } });
+    const remove = 'mutation ($input: RemovePasskeyInput!) { removePasskey(input: $input) { passkeyId } }';
+    await ada.ask(remove, { input: { passkeyId: passkey.id } });
     assert.equal((await signIn()).code, 'UNAUTHENTICATED');
   });
 });

@@ -20,7 +20,6 @@ use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::log::Transaction;
-use crate::notices::Notice;
 use crate::store::people::{sessions, totp_factors, users};
 
 /// Time for which a confirmation is valid. Long enough for a few changes, and too short for a thief who
@@ -126,7 +125,7 @@ impl Confirmations<'_> {
         let confirmed = confirmed.await;
         let (user, change, until) = self.core.settle(&right.counted, confirmed).await?;
         if let Some(change) = change {
-            self.core.tell_owner(&user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+            self.core.tell_of_factor_change(&user, change, client);
         }
         Ok(until)
     }

@@ -8,7 +8,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::phone;
 use crate::domain::validate::{self, Check};
 use crate::limiter::Rate;
-use crate::notices::{Channel, ContactKind, Language, Notice, Outgoing, Recipient};
+use crate::notices::{Channel, ContactKind, FactorChange, Language, Notice, Outgoing, Recipient};
 use crate::store::people::users::User;
 
 /// Name of the input field with an e-mail address or a phone number.
@@ -174,6 +174,12 @@ impl PeopleCore {
                 self.tell_in(language.clone(), kind.recipient(address), notice.clone(), client);
             }
         }
+    }
+
+    /// Tells the owner of a change of the second factors, passkeys or identities of the account.
+    pub(super) fn tell_of_factor_change(&self, user: &User, change: FactorChange, client: &Client) {
+        let notice = Notice::FactorChanged { username: user.username.clone(), change };
+        self.tell_owner(user, &notice, client);
     }
 
     /// Whether an SMS about a change may be sent to this number of the user. Each SMS costs money, so a user can cause

@@ -23,6 +23,8 @@ use crate::store::people::{identities, passkeys};
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
 const REPLACES_VERIFIED: &str = "The present one is verified. Call `requestCode` with VERIFY for the new one, and then \
                                  `verifyContactPoint`.";
+/// Error for the removal of the last way to sign in.
+const LAST_WAY: &str = "You could no longer sign in. Set a password by `changePassword` first.";
 
 pub struct ContactPoints<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -130,8 +132,7 @@ impl PeopleCore {
             return Ok((changes, None));
         }
         if !self.can_sign_in(tx, &user, &removed).await? {
-            let message = "You could no longer sign in. Set a password by `changePassword` first.";
-            return Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), message)).collect()));
+            return Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), LAST_WAY)).collect()));
         }
         self.check_confirmed(tx, viewer).await?;
         Ok((changes, Some(Removal { before: user, kinds: removed })))
@@ -160,7 +161,7 @@ impl PeopleCore {
 
     /// Whether the owner can still sign in without these addresses and numbers: by a password, by another address or
     /// number that the server can reach, by an identity at an issuer that the server accepts, or by a passkey.
-    pub(super) async fn can_sign_in(&self, tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
+    async fn can_sign_in(&self, tx: &mut Transaction<'_>, user: &User, removed: &[Kind]) -> Result<bool> {
         let reaches = |kind: Kind| kind.verified(user).is_some_and(|address| self.obstacle(kind, address).is_none());
         let keeps_one = Kind::ALL.iter().any(|kind| !removed.contains(kind) && reaches(*kind));
         let identities = identities::of_user(tx.conn(), user.id).await?;
@@ -168,6 +169,11 @@ impl PeopleCore {
             || keeps_one
             || identities.iter().any(|identity| self.issuers.by_url(&identity.issuer).is_some())
             || passkeys::count(tx.conn(), user.id).await? > 0)
+    }
+
+    /// Returns BAD_USER_INPUT at `path` if the owner can no longer sign in, after a passkey or an identity was removed.
+    pub(super) async fn check_can_sign_in(&self, tx: &mut Transaction<'_>, user: &User, path: &str) -> Result<()> {
+        if self.can_sign_in(tx, user, &[]).await? { Ok(()) } else { Err(Error::invalid(path, LAST_WAY)) }
     }
 }
 

@@ -11,7 +11,7 @@ use super::core::PeopleCore;
 use super::factors::{FactorInput, RightFactor};
 use super::sessions::{Device, Sessions, SignedIn};
 use crate::address::ClientAddress;
-use crate::config::{LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES};
+use crate::config::{LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, LOGIN_CHALLENGES_PER_NETWORK};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, FactorChallenge, FactorKind, Result};
 use crate::issuers::Assertion;
@@ -97,7 +97,7 @@ impl FactorLogins<'_> {
             self.core.tell_owner(&user, &Notice::PasswordReset { username: user.username.clone() }, client);
         }
         if let Some(change) = change {
-            self.core.tell_owner(&user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+            self.core.tell_of_factor_change(&user, change, client);
         }
         Ok(signed_in)
     }
@@ -181,13 +181,14 @@ impl FactorLogins<'_> {
             hash: Sha256::digest(&token).to_vec(),
             user_id: user,
             device_name: sign_in.device.name,
+            network: sign_in.device.ip_address.map(|address| address.network().to_string()),
             password_hash: sign_in.password_hash.map(str::to_owned),
             new_password_hash: sign_in.new_password_hash.map(str::to_owned),
             assertion: sign_in.assertion.map(|assertion| serde_json::to_string(assertion).unwrap_or_default()),
             created_at: now,
             expires_at: now + LOGIN_CHALLENGE_LIFETIME,
         };
-        login_challenges::insert(tx.conn(), &challenge).await?;
+        login_challenges::insert(tx.conn(), &challenge, LOGIN_CHALLENGES_PER_NETWORK).await?;
         let mut factors = vec![FactorKind::Totp];
         if recovery_codes::unused(tx.conn(), user).await? > 0 {
             factors.push(FactorKind::RecoveryCode);

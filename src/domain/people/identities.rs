@@ -18,7 +18,7 @@ use crate::ids::{IdentityId, UserId};
 use crate::issuers::{Assertion, Issuer, Refusal};
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
-use crate::notices::{FactorChange, Notice};
+use crate::notices::FactorChange;
 use crate::store::people::identities::{self, Identity};
 use crate::store::people::users::{self, User};
 
@@ -55,7 +55,7 @@ impl Identities<'_> {
         let log = &self.core.base.log;
         let (user, removed) = log.transaction(async |tx| self.remove(tx, viewer, id).await).await?;
         let change = FactorChange::IdentityUnlinked { issuer: self.core.issuer_name(&removed.issuer) };
-        self.core.tell_owner(&user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+        self.core.tell_of_factor_change(&user, change, client);
         Ok(user)
     }
 
@@ -71,7 +71,7 @@ impl Identities<'_> {
         let count = identities::count(tx.conn(), viewer.user).await?;
         if usize::try_from(count).is_ok_and(|count| count >= MAX_IDENTITIES) {
             let message = format!("An account has at most {MAX_IDENTITIES} identities. Call `unlinkIdentity` first.");
-            return Err(Error::Conflict(Violation::new(TOKEN, message)));
+            return Err(Error::invalid(TOKEN, message));
         }
         let identity = self.core.new_identity(user.id, assertion);
         identities::insert(tx.conn(), &identity).await.map_err(|error| match error {
@@ -90,10 +90,7 @@ impl Identities<'_> {
         self.core.check_confirmed(tx, viewer).await?;
         let removed = identities::delete(tx.conn(), viewer.user, id).await?;
         let removed = removed.ok_or(Error::NotFound("No such identity. `viewer.identities` lists yours."))?;
-        if !self.core.can_sign_in(tx, &user, &[]).await? {
-            let message = "You could no longer sign in. Set a password by `changePassword` first.";
-            return Err(Error::invalid("identityId", message));
-        }
+        self.core.check_can_sign_in(tx, &user, "identityId").await?;
         Ok((user, removed))
     }
 }
@@ -147,7 +144,7 @@ impl PeopleCore {
     /// Tells the owner that an identity at the issuer with this URL was linked to the account.
     pub(super) fn tell_of_link(&self, user: &User, issuer: &str, client: &Client) {
         let change = FactorChange::IdentityLinked { issuer: self.issuer_name(issuer) };
-        self.tell_owner(user, &Notice::FactorChanged { username: user.username.clone(), change }, client);
+        self.tell_of_factor_change(user, change, client);
     }
 
     /// Returns the name of the issuer with this URL, or the URL if the server no longer accepts the issuer.

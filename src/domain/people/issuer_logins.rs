@@ -123,12 +123,12 @@ impl IssuerLogins<'_> {
             let outcome = FactorLogins { core: self.core }.open(tx, sign_in).await?;
             return Ok((outcome, None));
         }
-        let linked = linkable(tx.conn(), login).await?;
+        let linked = match linkable(tx.conn(), login).await? {
+            Some(user) => Some(lock_for_link(tx, &user).await?),
+            None => None,
+        };
         let user = match &linked {
-            Some(user) => {
-                check_for_link(tx, user).await?;
-                user.clone()
-            }
+            Some(user) => user.clone(),
             None if is_admitted => self.insert_user(tx, login, attempt, &device.language).await?,
             None => return Err(account_changed()),
         };
@@ -180,18 +180,22 @@ impl IssuerLogins<'_> {
     }
 }
 
-/// Returns the account that has verified the e-mail address of the token, if the issuer links such accounts. Locks it
-/// within a transaction.
+/// Returns the account that has verified the e-mail address of the token, if the issuer links such accounts.
 async fn linkable(conn: &mut Connection, login: &Login<'_>) -> Result<Option<User>> {
     match &login.email {
-        Some(email) if login.links => Ok(users::lock_by_verified(conn, std::slice::from_ref(email)).await?),
+        Some(email) if login.links => Ok(users::by_verified(conn, std::slice::from_ref(email)).await?),
         _ => Ok(None),
     }
 }
 
-/// Returns FORBIDDEN if the account has a second factor, or if it has too many identities. With a second factor, the
-/// operator of the issuer could otherwise link an identity to the account without that factor.
-async fn check_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<()> {
+/// Locks the account to which an identity will be linked, so that concurrent sign-ins cannot exceed MAX_IDENTITIES.
+/// Returns CONFLICT if the account has another e-mail address meanwhile. Returns FORBIDDEN if the account has a second
+/// factor, or if it has too many identities. With a second factor, the operator of the issuer could otherwise link an
+/// identity to the account without that factor.
+async fn lock_for_link(tx: &mut Transaction<'_>, found: &User) -> Result<User> {
+    let locked = users::lock_row(tx.conn(), found.id).await?;
+    let is_current = |user: &User| user.email == found.email && user.email_verified_at.is_some();
+    let user = locked.filter(is_current).ok_or_else(account_changed)?;
     if totp_factors::is_on(tx.conn(), user.id).await? {
         return Err(Error::Forbidden(
             "The account with this e-mail address has a second factor. Sign in to it in another way, and call \
@@ -205,7 +209,7 @@ async fn check_for_link(tx: &mut Transaction<'_>, user: &User) -> Result<()> {
              `unlinkIdentity`.",
         ));
     }
-    Ok(())
+    Ok(user)
 }
 
 /// Returns an issuer's e-mail address in the form in which it is stored. None if it is no address.

@@ -17,7 +17,7 @@ use crate::domain::viewer::Viewer;
 use crate::ids::{PasskeyId, UserId};
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
-use crate::notices::{FactorChange, Notice};
+use crate::notices::FactorChange;
 use crate::store::people::passkey_challenges::{self, PasskeyChallenge};
 use crate::store::people::passkeys::{self, Passkey};
 use crate::store::people::users::{self, User};
@@ -91,7 +91,8 @@ impl Passkeys<'_> {
         };
         let log = &self.core.base.log;
         let user = log.transaction(async |tx| self.store(tx, viewer, &passkey).await).await?;
-        self.tell(&user, FactorChange::PasskeyAdded { name: passkey.name.clone() }, client);
+        let change = FactorChange::PasskeyAdded { name: passkey.name.clone() };
+        self.core.tell_of_factor_change(&user, change, client);
         Ok(passkey)
     }
 
@@ -155,14 +156,11 @@ impl Passkeys<'_> {
             let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
             self.core.check_confirmed(tx, viewer).await?;
             let passkey = passkeys::delete(tx.conn(), viewer.user, id).await?.ok_or(NO_PASSKEY)?;
-            if !self.core.can_sign_in(tx, &user, &[]).await? {
-                let message = "You could no longer sign in. Set a password by `changePassword` first.";
-                return Err(Error::invalid("id", message));
-            }
+            self.core.check_can_sign_in(tx, &user, "passkeyId").await?;
             Ok::<_, Error>((user, passkey.name))
         });
         let (user, name) = removed.await?;
-        self.tell(&user, FactorChange::PasskeyRemoved { name }, client);
+        self.core.tell_of_factor_change(&user, FactorChange::PasskeyRemoved { name }, client);
         Ok(())
     }
 
@@ -206,11 +204,6 @@ impl Passkeys<'_> {
         let (mut connection, now) = (self.core.base.connection().await?, self.core.base.now());
         let taken = passkey_challenges::take(&mut connection, &hash(challenge), user, now).await?;
         if taken { Ok(()) } else { Err(refused(Refusal::Challenge)) }
-    }
-
-    fn tell(&self, user: &User, change: FactorChange, client: &Client) {
-        let notice = Notice::FactorChanged { username: user.username.clone(), change };
-        self.core.tell_owner(user, &notice, client);
     }
 }
 

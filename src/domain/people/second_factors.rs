@@ -18,7 +18,7 @@ use crate::error::Result as InternalResult;
 use crate::ids::UserId;
 use crate::limiter::Rate;
 use crate::log::Transaction;
-use crate::notices::{FactorChange, Notice};
+use crate::notices::FactorChange;
 use crate::store::people::totp_factors::{self, TotpFactor};
 use crate::store::people::users::{self, User};
 use crate::store::people::{identities, passkeys, recovery_codes as codes};
@@ -113,7 +113,7 @@ impl SecondFactors<'_> {
             self.core.end_other_confirmations(tx, viewer).await?;
             Ok(user)
         });
-        self.tell(&user.await?, FactorChange::TotpAdded, client);
+        self.core.tell_of_factor_change(&user.await?, FactorChange::TotpAdded, client);
         Ok(new_codes)
     }
 
@@ -130,7 +130,7 @@ impl SecondFactors<'_> {
             Ok(user)
         });
         let user = user.await?;
-        self.tell(&user, FactorChange::TotpRemoved, client);
+        self.core.tell_of_factor_change(&user, FactorChange::TotpRemoved, client);
         Ok(user)
     }
 
@@ -147,7 +147,7 @@ impl SecondFactors<'_> {
             store_codes(tx, &user, &new_codes).await?;
             Ok(user)
         });
-        self.tell(&user.await?, FactorChange::RecoveryCodesReplaced, client);
+        self.core.tell_of_factor_change(&user.await?, FactorChange::RecoveryCodesReplaced, client);
         Ok(new_codes)
     }
 
@@ -157,11 +157,6 @@ impl SecondFactors<'_> {
         let user = users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
         self.core.check_confirmed(tx, viewer).await?;
         Ok(user)
-    }
-
-    fn tell(&self, user: &User, change: FactorChange, client: &Client) {
-        let notice = Notice::FactorChanged { username: user.username.clone(), change };
-        self.core.tell_owner(user, &notice, client);
     }
 }
 

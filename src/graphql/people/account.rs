@@ -234,7 +234,8 @@ impl AccountMutation {
     /// code or the token is wrong, or if all three are missing, unless the viewer is a guest or has a passkey.
     /// FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not confirmed, and either the account has a
     /// second factor, or it has a passkey and the input is empty. CONFLICT if the account was added to a conversation
-    /// meanwhile: retry. RATE_LIMITED after too many wrong passwords, codes or tokens.
+    /// meanwhile: retry. RATE_LIMITED after too many wrong passwords, codes or tokens. UNAVAILABLE if the issuer of the
+    /// token does not answer.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,

@@ -107,9 +107,9 @@ impl IdentityMutation {
 
     /// Links an identity to the viewer's account, so that its tokens sign in to the account. At most 20 identities can
     /// be linked. The server sends a notice to the verified e-mail address and phone number of the account. Errors:
-    /// BAD_USER_INPUT if the token is invalid or expired. FORBIDDEN with the reason CONFIRMATION_REQUIRED if the
-    /// viewer's identity is not confirmed. CONFLICT if the identity is linked to another account, or if the account has
-    /// too many. UNAVAILABLE if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
+    /// BAD_USER_INPUT if the token is invalid or expired, or if the account has 20 identities already. FORBIDDEN with
+    /// the reason CONFIRMATION_REQUIRED if the viewer's identity is not confirmed. CONFLICT if the identity is linked to
+    /// another account. UNAVAILABLE if the issuer does not answer. RATE_LIMITED after too many invalid tokens.
     async fn link_identity(
         &self,
         ctx: &Context<'_>,

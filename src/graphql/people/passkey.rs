@@ -85,7 +85,7 @@ pub struct LoginWithPasskeyInput {
 #[derive(InputObject)]
 pub struct RenamePasskeyInput {
     /// Id of one of the viewer's passkeys.
-    id: ID,
+    passkey_id: ID,
     /// New name, 1 to 100 characters.
     name: String,
 }
@@ -101,14 +101,14 @@ pub struct RenamePasskeyPayload {
 #[derive(InputObject)]
 pub struct RemovePasskeyInput {
     /// Id of one of the viewer's passkeys.
-    id: ID,
+    passkey_id: ID,
 }
 
 /// Result of the `removePasskey` mutation.
 #[derive(SimpleObject)]
 pub struct RemovePasskeyPayload {
     /// Id of the passkey that was removed.
-    id: ID,
+    passkey_id: ID,
 }
 
 #[derive(Default)]
@@ -166,7 +166,8 @@ impl PasskeyMutation {
         #[graphql(desc = "The passkey and its new name.")] input: RenamePasskeyInput,
     ) -> Result<RenamePasskeyPayload> {
         let viewer = ctx.viewer()?;
-        let row = ctx.app().passkeys().rename(viewer, parse_id(&input.id, "id")?, &input.name).await?;
+        let id = parse_id(&input.passkey_id, "passkeyId")?;
+        let row = ctx.app().passkeys().rename(viewer, id, &input.name).await?;
         Ok(RenamePasskeyPayload { passkey: Passkey(row) })
     }
 
@@ -180,7 +181,8 @@ impl PasskeyMutation {
         #[graphql(desc = "The passkey to remove.")] input: RemovePasskeyInput,
     ) -> Result<RemovePasskeyPayload> {
         let viewer = ctx.viewer()?;
-        ctx.app().passkeys().remove(viewer, parse_id(&input.id, "id")?, &ctx.client()).await?;
-        Ok(RemovePasskeyPayload { id: input.id })
+        let id = parse_id(&input.passkey_id, "passkeyId")?;
+        ctx.app().passkeys().remove(viewer, id, &ctx.client()).await?;
+        Ok(RemovePasskeyPayload { passkey_id: input.passkey_id })
     }
 }

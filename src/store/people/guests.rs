@@ -23,9 +23,9 @@ struct Guest {
 }
 
 /// Deletes at most `limit` guests whose accounts are at least `days` days old, whose sessions have all ended, and who
-/// are in no conversation and no contact of another user. Returns the number of deleted guests. The second statement
+/// are in no conversation and no contact of another user. Returns the ids of the deleted guests. The second statement
 /// checks again, after the rows are locked.
-pub async fn delete_abandoned(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
+pub async fn delete_abandoned(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<Vec<UserId>> {
     let select = format!(
         "SELECT id FROM users WHERE created_at <= now() - $1 * interval '24 hours' AND {ABANDONED}
          ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED"
@@ -37,8 +37,9 @@ pub async fn delete_abandoned(conn: &mut Connection, days: i32, limit: usize) ->
         .await?;
     let ids: Vec<_> = locked.into_iter().map(|guest| guest.id).collect();
     if ids.is_empty() {
-        return Ok(0);
+        return Ok(ids);
     }
-    let delete = format!("DELETE FROM users WHERE id = ANY($1) AND {ABANDONED}");
-    diesel::sql_query(delete).bind::<Array<SqlUuid>, _>(ids).execute(conn).await
+    let delete = format!("DELETE FROM users WHERE id = ANY($1) AND {ABANDONED} RETURNING id");
+    let deleted: Vec<Guest> = diesel::sql_query(delete).bind::<Array<SqlUuid>, _>(ids).load(conn).await?;
+    Ok(deleted.into_iter().map(|guest| guest.id).collect())
 }

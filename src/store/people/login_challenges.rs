@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use crate::ids::UserId;
@@ -16,6 +16,8 @@ pub struct LoginChallenge {
     pub hash: Vec<u8>,
     pub user_id: UserId,
     pub device_name: Option<String>,
+    /// Network of the client. None if it is not known.
+    pub network: Option<String>,
     /// Hash of the password of the account when the challenge was made. None if the account had no password.
     pub password_hash: Option<String>,
     /// Hash of the password that the account gets with the second factor. None if the sign-in resets no password.
@@ -26,7 +28,20 @@ pub struct LoginChallenge {
     pub assertion: Option<String>,
 }
 
-pub async fn insert(conn: &mut Connection, challenge: &LoginChallenge) -> QueryResult<()> {
+/// Stores the challenge, and deletes the oldest challenges of the same account and network, so that these have at most
+/// `max_challenges`. Concurrent calls can leave a few more challenges until the next call.
+pub async fn insert(conn: &mut Connection, challenge: &LoginChallenge, max_challenges: i64) -> QueryResult<()> {
+    diesel::sql_query(
+        "DELETE FROM login_challenges WHERE hash = ANY(ARRAY(
+             SELECT hash FROM login_challenges WHERE user_id = $1 AND network IS NOT DISTINCT FROM $2
+             ORDER BY created_at DESC, hash OFFSET $3
+         ))",
+    )
+    .bind::<SqlUuid, _>(challenge.user_id)
+    .bind::<Nullable<Text>, _>(challenge.network.as_deref())
+    .bind::<BigInt, _>(max_challenges - 1)
+    .execute(conn)
+    .await?;
     diesel::insert_into(login_challenges::table).values(challenge).execute(conn).await.map(drop)
 }
 

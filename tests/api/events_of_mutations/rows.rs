@@ -198,7 +198,7 @@ pub fn rows() -> Vec<Row> {
             |world| world.ada.remove(&world.group, &world.bob).await.data()),
         row!("removePasskey", log [], ada [], bob [], |world| {
             let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
-            let query = "mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }";
+            let query = "mutation ($id: ID!) { removePasskey(input: {passkeyId: $id}) { passkeyId } }";
             world.ada.query(query, json!({"id": passkey["id"]})).await
         }),
         row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
@@ -207,7 +207,9 @@ pub fn rows() -> Vec<Row> {
         }),
         row!("renamePasskey", log [], ada [], bob [], |world| {
             let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
-            let query = "mutation ($id: ID!) { renamePasskey(input: {id: $id, name: \"x\"}) { passkey { id } } }";
+            let query = "mutation ($id: ID!) {
+                renamePasskey(input: {passkeyId: $id, name: \"x\"}) { passkey { id } }
+            }";
             world.ada.query(query, json!({"id": passkey["id"]})).await
         }),
         row!("requestCode", log [], ada [], bob [], |world| world.node.code(&email(&world.ada), "LOGIN").await),

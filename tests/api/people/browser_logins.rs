@@ -2,13 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use parlance::clock::Clock;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Node, TestIssuer};
+use crate::support::{Node, TestDatabase, TestIssuer};
 
 const CLIENT: &str = "http://localhost:3000/signed-in?tab=1";
 /// The example of RFC 7636, appendix B: the secret of the client and its hash.
@@ -126,6 +128,22 @@ async fn a_login_gives_the_client_a_code_that_signs_in_once() {
     assert_eq!(payload["viewer"]["user"]["username"], "ada");
     let used = node.sign_in_with_token(&code).await;
     assert_eq!((used.code(), used.violations()), ("BAD_USER_INPUT", vec!["token"]));
+}
+
+#[tokio::test]
+async fn a_sign_in_code_expires_after_a_minute() {
+    let database = TestDatabase::new().await;
+    let issuer = TestIssuer::start().await;
+    let node = issuer.node(&json!({})).start_on(&database).await;
+    let late = issuer.node(&json!({})).clock(Clock::off_by(TimeDelta::seconds(60))).start_on(&database).await;
+    let browser = Browser::new(&node);
+    let begun = browser.begin().await;
+    begun.prepare(&issuer, &json!({}));
+    let returned = browser.finish(&begun.cookie, &[("code", "a code"), ("state", &begun.state())]).await;
+    let code = format!("{}.{VERIFIER}", returned.fragment().unwrap().strip_prefix("code=").unwrap());
+    let refused = late.sign_in_with_token(&code).await;
+    assert_eq!((refused.code(), refused.violations()), ("BAD_USER_INPUT", vec!["token"]));
+    node.sign_in_with_token(&code).await.data();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use parlance::domain::people::export::export;
 use parlance::domain::people::second_factors;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Authenticator, Node, PASSWORD, TestDatabase, User, eventually};
+use crate::support::{Answer, Api, Authenticator, Node, PASSWORD, TestDatabase, User, eventually};
 
 const EMAIL: &str = "ada@example.org";
 const SET_UP: &str = "mutation { setUpTotp { secret } }";
@@ -198,6 +198,27 @@ struct Count {
     count: i64,
 }
 
+/// A client that knows the password begins many sign-ins, and completes none.
+#[tokio::test]
+async fn a_flood_of_sign_ins_replaces_only_challenges_of_its_own_network() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = node.register("ada").await;
+    let (app, _) = ada.enable_totp().await;
+    let login = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+    let credentials = json!({"input": {"identifier": ada.username, "password": PASSWORD}});
+    let owner = Api::from_address(&node, 2).call(None, login, credentials).await.challenge().to_owned();
+    let oldest = node.challenge_of(&ada).await;
+    for _ in 0..20 {
+        node.challenge_of(&ada).await;
+    }
+    let query = "SELECT count(*) AS count FROM login_challenges";
+    let stored: Count = diesel::sql_query(query).get_result(&mut database.connection().await).await.unwrap();
+    assert_eq!(stored.count, 21);
+    node.complete_login(&oldest, json!({"totp": app.code_in(1)})).await.assert_bad("challenge");
+    node.complete_login(&owner, json!({"totp": app.code_in(1)})).await.data();
+}
+
 #[tokio::test]
 async fn expired_challenges_are_deleted() {
     let database = TestDatabase::new().await;
@@ -207,14 +228,16 @@ async fn expired_challenges_are_deleted() {
     node.challenge_of(&ada).await;
     node.passkey_options().await;
     let age = "UPDATE login_challenges SET expires_at = now() - interval '2 hours';
-        UPDATE passkey_challenges SET expires_at = now() - interval '2 hours'";
+        UPDATE passkey_challenges SET expires_at = now() - interval '2 hours';
+        INSERT INTO sign_in_codes (code_hash, assertion, expires_at)
+        VALUES ('\\x00', '{}', now() - interval '2 hours')";
     let mut connection = database.connection().await;
     connection.batch_execute(age).await.unwrap();
     let live = node.challenge_of(&ada).await;
     node.passkey_options().await;
-    eventually("only the live challenges are left", async || {
-        let query =
-            "SELECT (SELECT count(*) FROM login_challenges) + (SELECT count(*) FROM passkey_challenges) AS count";
+    eventually("only the live challenges are left, and no sign-in code", async || {
+        let query = "SELECT (SELECT count(*) FROM login_challenges) + (SELECT count(*) FROM passkey_challenges)
+            + (SELECT count(*) FROM sign_in_codes) AS count";
         let left: Count = diesel::sql_query(query).get_result(&mut connection).await.unwrap();
         left.count == 2
     })

@@ -81,7 +81,7 @@ async fn a_contact_point_a_password_or_an_identity_makes_a_guest_a_regular_accou
 
 #[tokio::test]
 async fn a_guest_with_a_passkey_is_a_regular_account_and_keeps_its_last_passkey() {
-    const REMOVE: &str = "mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }";
+    const REMOVE: &str = "mutation ($id: ID!) { removePasskey(input: {passkeyId: $id}) { passkeyId } }";
     let node = with_guests().start_alone().await;
     let ada = guest(&node).await;
     let mut authenticator = Authenticator::new();
@@ -89,7 +89,7 @@ async fn a_guest_with_a_passkey_is_a_regular_account_and_keeps_its_last_passkey(
     assert_eq!(is_guest(&ada).await, false);
     let data = node.login_with_passkey(&authenticator).await.data();
     assert_eq!(User::from_payload(&node, &data["loginWithPasskey"]).id, ada.id);
-    ada.call(REMOVE, json!({"id": passkey["id"]})).await.assert_bad("id");
+    ada.call(REMOVE, json!({"id": passkey["id"]})).await.assert_bad("passkeyId");
     let query = "mutation ($new: String!) { changePassword(input: {newPassword: $new}) { viewer { id } } }";
     ada.query(query, json!({"new": PASSWORD})).await;
     ada.query(REMOVE, json!({"id": passkey["id"]})).await;
@@ -135,4 +135,7 @@ async fn abandoned_guests_are_deleted() {
     for kept in [&active, &participant, &bob] {
         assert_eq!(count(&kept.username).await, 1, "{}", kept.username);
     }
+    // The event removes the guest from the caches of all nodes.
+    let query = "SELECT count(*) FROM events WHERE kind = 'user_updated'";
+    assert_eq!(diesel::sql_query(query).get_result::<Count>(&mut connection).await.unwrap().count, 1);
 }

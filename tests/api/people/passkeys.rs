@@ -10,8 +10,8 @@ use crate::support::{Answer, Authenticator, Node, NodeBuilder, PASSWORD, TestDat
 
 const EMAIL: &str = "ada@example.org";
 const LIST: &str = "{ viewer { passkeys { id name createdAt lastUsedAt backedUp } } }";
-const REMOVE: &str = "mutation ($id: ID!) { removePasskey(input: {id: $id}) { id } }";
-const RENAME: &str = "mutation ($id: ID!, $name: String!) { renamePasskey(input: {id: $id, name: $name}) {
+const REMOVE: &str = "mutation ($id: ID!) { removePasskey(input: {passkeyId: $id}) { passkeyId } }";
+const RENAME: &str = "mutation ($id: ID!, $name: String!) { renamePasskey(input: {passkeyId: $id, name: $name}) {
     passkey { id name }
 } }";
 
@@ -369,7 +369,7 @@ async fn adding_and_removing_a_passkey_needs_a_confirmed_identity_and_tells_the_
     assert_eq!(renamed["renamePasskey"]["passkey"], json!({"id": id, "name": "Key ring"}));
     ada.call(RENAME, json!({"id": id, "name": ""})).await.assert_bad("name");
     ada.confirm_by(json!({"password": PASSWORD})).await.data();
-    assert_eq!(ada.query(REMOVE, json!({"id": id})).await["removePasskey"]["id"], id);
+    assert_eq!(ada.query(REMOVE, json!({"id": id})).await["removePasskey"]["passkeyId"], id);
     let told = node.notices().next(EMAIL).await.text;
     assert!(told.contains("was removed from") && told.contains("Key ring"), "{told}");
     assert_eq!(ada.call(REMOVE, json!({"id": id})).await.code(), "NOT_FOUND");

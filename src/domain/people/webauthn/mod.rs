@@ -183,7 +183,7 @@ pub(super) struct Assertion {
     /// Id of the credential.
     pub(super) credential_id: Vec<u8>,
     /// Id of the user, which the authenticator got in the creation options.
-    pub(super) user_handle: Vec<u8>,
+    user_handle: Vec<u8>,
     client_data: ClientData,
     authenticator_data: Vec<u8>,
     signature: Vec<u8>,
