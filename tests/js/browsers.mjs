@@ -47,7 +47,7 @@ async function installed() {
  */
 export async function serveFiles(places) {
   const server = createServer(async ({ url }, response) => {
-    const [, path, name] = /^(\/(?:[\w-]+\/)*)([\w.-]*)$/.exec(url) ?? [];
+    const [, path, name] = /^(\/(?:[\w-]+\/)*)([\w.-]*)(?:\?.*)?$/.exec(url) ?? [];
     for (const directory of places[path] ?? []) {
       const file = join(directory, name || 'index.html');
       const content = await readFile(file).catch(() => null);
