@@ -103,6 +103,8 @@ pub enum OpenError {
     Issuers(#[from] issuers::FileError),
     #[error("GUESTS=on needs REGISTRATION=open: a guest becomes a regular account without an invite or an issuer")]
     Guests,
+    #[error("REGISTRATION=external needs ISSUERS_FILE: only the sign-in at an issuer makes an account")]
+    External,
     #[error(
         "WEBAUTHN_ORIGINS has {origin}, but browsers accept the passkeys of WEBAUTHN_RP_ID ({rp_id}) only on pages of \
          this domain and of its subdomains"
@@ -122,6 +124,9 @@ impl App {
     pub fn check(config: &Config) -> Result<(), OpenError> {
         if config.registration.guests && config.registration.registration != RegistrationMode::Open {
             return Err(OpenError::Guests);
+        }
+        if config.registration.registration == RegistrationMode::External && config.issuers.issuers_file.is_none() {
+            return Err(OpenError::External);
         }
         if let Some(origin) = config.webauthn.foreign_origin() {
             return Err(OpenError::Webauthn {

@@ -70,6 +70,11 @@ impl Key {
         Some(Self { id: common.key_id.clone(), algorithm, decoding })
     }
 
+    /// Whether the key can verify a signature of this algorithm.
+    pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
+        self.decoding.family() == algorithm.family() && self.algorithm.is_none_or(|own| own == algorithm)
+    }
+
     /// Whether the key can verify a token with this header. The type of the key limits the algorithms, so a token
     /// cannot choose to be verified by HMAC with a public key.
     fn fits(&self, header: &Header) -> bool {
@@ -77,7 +82,7 @@ impl Key {
             (Some(own), Some(wanted)) => own == wanted,
             _ => true,
         };
-        same_id && self.decoding.family() == header.alg.family() && self.algorithm.is_none_or(|own| own == header.alg)
+        same_id && self.allows(header.alg)
     }
 }
 

@@ -156,13 +156,13 @@ impl Entry {
     fn check(mut self) -> Result<Settings, String> {
         let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !(1..=MAX_NAME).contains(&self.name.len()) || !self.name.chars().all(named) {
-            return Err(format!("name has 1 to {MAX_NAME} letters a to z, digits or hyphens"));
+            return Err(format!("name must have 1 to {MAX_NAME} letters a to z, digits or hyphens"));
         }
         if address(&self.issuer).is_none_or(|url| url.query().is_some() || url.fragment().is_some()) {
-            return Err("issuer is an https:// address, or http:// and a private host".into());
+            return Err("issuer must be an https:// address, or http:// and a private host".into());
         }
         if self.clock_skew_seconds > MAX_SKEW {
-            return Err(format!("clockSkewSeconds is at most {MAX_SKEW}"));
+            return Err(format!("clockSkewSeconds must be at most {MAX_SKEW}"));
         }
         if self.link_by_verified_email && !self.trust_email {
             return Err("linkByVerifiedEmail needs trustEmail".into());
@@ -180,6 +180,11 @@ impl Entry {
             return Err("audiences or clientId must be set".into());
         }
         let (keys, algorithms) = (self.key_source()?, self.algorithms()?);
+        if let KeySource::Fixed(fixed) = &keys
+            && !fixed.iter().all(|key| algorithms.iter().any(|algorithm| key.allows(*algorithm)))
+        {
+            return Err("algorithms must have one for each key, such as EdDSA for an Ed25519 key".into());
+        }
         Ok(Settings {
             name: self.name,
             issuer: self.issuer,
@@ -216,13 +221,13 @@ impl Entry {
 
     fn key_source(&self) -> Result<KeySource, String> {
         const WRONG: &str =
-            "keys is \"discovery\", a public key in PEM, or a JWK set. An RSA key has at least 2048 bits";
+            "keys must be \"discovery\", a public key in PEM, or a JWK set. An RSA key must have at least 2048 bits";
         if let Some(secret) = &self.secret {
             if self.keys.is_some() {
                 return Err("set either secret or keys".into());
             }
             if secret.len() < MIN_SECRET {
-                return Err(format!("secret has at least {MIN_SECRET} bytes"));
+                return Err(format!("secret must have at least {MIN_SECRET} bytes"));
             }
             return Ok(KeySource::Fixed(vec![Key::from_secret(secret)]));
         }
@@ -305,9 +310,9 @@ WimBqJJJFC1jhtb8cFfZGRgnaMAdiN2GPj7s5/ZpiLL4ba/kCcrNC4Ywtzp/YYUp
         for (changes, part) in [
             (json!({"colour": "red"}), "unknown field `colour`"),
             (json!({"claims": {"nick": "a"}}), "unknown field `nick`"),
-            (json!({"name": "Acme Inc"}), "name has"),
-            (json!({"issuer": "http://id.example.org"}), "issuer is"),
-            (json!({"issuer": "https://id.example.org?a"}), "issuer is"),
+            (json!({"name": "Acme Inc"}), "name must have"),
+            (json!({"issuer": "http://id.example.org"}), "issuer must be"),
+            (json!({"issuer": "https://id.example.org?a"}), "issuer must be"),
             (json!({"audiences": []}), "audiences or clientId"),
             (json!({"clientSecret": "secret"}), "clientSecret needs clientId"),
             (json!({"clientId": "a", "clientSecret": "b", "clientSecretFile": "c"}), "set either clientSecret"),
@@ -315,15 +320,16 @@ WimBqJJJFC1jhtb8cFfZGRgnaMAdiN2GPj7s5/ZpiLL4ba/kCcrNC4Ywtzp/YYUp
             (json!({"algorithms": ["none"]}), "unknown one"),
             (json!({"algorithms": ["HS256"]}), "HS256 needs secret"),
             (json!({"algorithms": []}), "algorithms is empty"),
-            (json!({"secret": "short"}), "secret has"),
+            (json!({"secret": "short"}), "secret must have"),
             (json!({"secret": "a secret that has more than 32 bytes", "keys": "discovery"}), "either secret or keys"),
             (json!({"secret": "a secret that has more than 32 bytes", "algorithms": ["RS256"]}), "RS256 needs"),
-            (json!({"keys": "no key"}), "keys is"),
+            (json!({"keys": RSA, "algorithms": ["EdDSA"]}), "algorithms must have one"),
+            (json!({"keys": "no key"}), "keys must be"),
             (json!({"keys": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}), "keys has no public key"),
             (json!({"keys": "-----BEGIN PRIVATE KEY-----"}), "keys has a private key"),
-            (json!({"clockSkewSeconds": 601}), "clockSkewSeconds is"),
+            (json!({"clockSkewSeconds": 601}), "clockSkewSeconds must be"),
             (json!({"linkByVerifiedEmail": true, "trustEmail": false}), "linkByVerifiedEmail needs trustEmail"),
-            (json!({"keys": SHORT_RSA}), "keys is"),
+            (json!({"keys": SHORT_RSA}), "keys must be"),
         ] {
             let error = error(&changes);
             assert!(error.starts_with("issuer \"") && error.contains(part), "{changes}: {error}");

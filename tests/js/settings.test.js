@@ -122,6 +122,7 @@ describe('an invalid setting', { concurrency: 2 }, () => {
   test('is reported if it contradicts another setting', async () => {
     const line = await refusal({ env: { GUESTS: 'on', REGISTRATION: 'invite' } });
     assert.match(line, /^GUESTS=on needs REGISTRATION=open/);
+    assert.match(await refusal({ env: { REGISTRATION: 'external' } }), /^REGISTRATION=external needs ISSUERS_FILE/);
   });
 
   test('is a missing DATABASE_URL for commands other than serve', async () => {

@@ -175,8 +175,11 @@ impl Accounts<'_> {
             Some(current) => self.core.check_password(Account::Own(&user), current, client).await?,
             None => None,
         };
-        if right.is_none() && (user.password_hash.is_some() || is_guess) {
+        if right.is_none() && is_guess {
             return Err(wrong_password("currentPassword"));
+        }
+        if right.is_none() && user.password_hash.is_some() {
+            return Err(Error::invalid("currentPassword", "The account has a password. Send it as well."));
         }
         let changed = self.store_password(viewer, &user, new, client).await;
         let changed = match &right {

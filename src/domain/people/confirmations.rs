@@ -72,7 +72,8 @@ impl Confirmations<'_> {
         self.check_one_factor(viewer, "password").await?;
         let user = users::by_id(&mut *self.core.base.connection().await?, viewer.user).await?.ok_or(ENDED)?;
         let Some(right) = self.core.check_password(Account::Own(&user), password, client).await? else {
-            let message = "This is not the password of the account. An account without a password needs a code.";
+            let message = "This is not the password of the account. An account without a password needs a code, a token or a \
+                           passkey.";
             return Err(Error::invalid("password", message));
         };
         let log = &self.core.base.log;

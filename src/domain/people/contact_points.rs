@@ -18,7 +18,7 @@ use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::notices::Notice;
 use crate::store::people::users::{self, User, UserChanges};
-use crate::store::people::{identities, passkeys};
+use crate::store::people::{identities, login_challenges, passkeys};
 
 /// Error for a change of the profile that would replace a verified e-mail address or phone number.
 const REPLACES_VERIFIED: &str = "The present one is verified. Call `requestCode` with VERIFY for the new one, and then \
@@ -66,7 +66,8 @@ impl ContactPoints<'_> {
     }
 
     /// Returns the updated user, and the user before the change. The latter is None if nothing has changed. Locks the
-    /// user before the code is used up, in the same order as the deletion of an account.
+    /// user before the code is used up, in the same order as the deletion of an account. A replacement ends the sign-ins
+    /// that wait for a second factor, because a code to the former address may have begun them.
     async fn store(
         &self,
         tx: &mut Transaction<'_>,
@@ -94,6 +95,9 @@ impl ContactPoints<'_> {
             Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => taken(kind),
             error => error.into(),
         })?;
+        if kind.verified(&user).is_some() {
+            login_challenges::delete_all(tx.conn(), viewer.user).await?;
+        }
         tx.record(Change::UserUpdated { user: viewer.user });
         Ok((updated, Some(user)))
     }
@@ -135,6 +139,7 @@ impl PeopleCore {
             return Err(Error::Invalid(removed.iter().map(|kind| Violation::new(kind.field(), LAST_WAY)).collect()));
         }
         self.check_confirmed(tx, viewer).await?;
+        login_challenges::delete_all(tx.conn(), viewer.user).await?;
         Ok((changes, Some(Removal { before: user, kinds: removed })))
     }
 

@@ -69,8 +69,8 @@ impl FactorInput {
 
 impl PeopleCore {
     /// Compares a second factor with those of the user. Counts the attempt for the network, and for the user if the
-    /// factor can be guessed. Returns the same BAD_USER_INPUT at `path` for a factor that is wrong or already used, and
-    /// for every factor of an account without a second factor.
+    /// factor can be guessed. Returns BAD_USER_INPUT at `path` if the factor is wrong or already used, or if the account
+    /// has no second factor.
     pub(super) async fn check_factor(
         &self,
         user: UserId,
@@ -83,7 +83,7 @@ impl PeopleCore {
             FactorInput::RecoveryCode(_) => Subject::RecoveryCode,
         };
         let counted = self.count_try(subject, client.network).await?;
-        match self.compare_factor(user, factor).await {
+        match self.compare_factor(user, factor, path).await {
             Ok(Some(kind)) => Ok(RightFactor { counted, user, kind, path }),
             Ok(None) => Err(wrong_factor(path)),
             Err(error) => {
@@ -93,10 +93,17 @@ impl PeopleCore {
         }
     }
 
-    async fn compare_factor(&self, user: UserId, Factor(factor): &Factor) -> Result<Option<RightKind>> {
+    async fn compare_factor(
+        &self,
+        user: UserId,
+        Factor(factor): &Factor,
+        path: &'static str,
+    ) -> Result<Option<RightKind>> {
         let mut connection = self.base.connection().await?;
         let found = totp_factors::find(&mut connection, user).await?;
-        let Some(own) = found.filter(|own| own.confirmed_at.is_some()) else { return Ok(None) };
+        let own = found.filter(|own| own.confirmed_at.is_some()).ok_or_else(|| {
+            Error::invalid(path, "The account has no second factor. Sign in or confirm the identity without one.")
+        })?;
         match factor {
             FactorInput::Totp(code) => {
                 Ok(totp::matching_step(&own.secret, code, self.base.now(), own.last_step).map(RightKind::Step))
@@ -127,7 +134,7 @@ impl RightFactor {
 }
 
 /// Returns the error for every second factor that does not work.
-pub(super) fn wrong_factor(path: &str) -> Error {
+fn wrong_factor(path: &str) -> Error {
     Error::invalid(
         path,
         "This code is wrong or already used. Enter the newest code of your authenticator app, or a recovery code.",

@@ -6,7 +6,6 @@ use diesel::QueryResult;
 use diesel_async::AsyncConnection as _;
 
 use super::core::PeopleCore;
-use super::factors::wrong_factor;
 use super::sessions::ENDED;
 use super::users::by_id_or_username;
 use super::{recovery_codes, totp};
@@ -26,6 +25,9 @@ use crate::store::{self, Connection};
 
 /// Name of the input field with a code of the app.
 const CODE: &str = "code";
+
+const GUEST: Error =
+    Error::Forbidden("A guest has no sign-in that a second factor could protect. Call `upgradeGuest` first.");
 
 pub struct SecondFactors<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -67,13 +69,16 @@ impl SecondFactors<'_> {
     }
 
     /// Makes a secret for an authenticator app. The app is not in use until `confirm_totp`. Replaces a former secret
-    /// that is not in use.
+    /// that is not in use. Returns FORBIDDEN for a guest.
     pub async fn set_up_totp(&self, viewer: Viewer) -> Result<TotpSetup> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let secret = self.core.base.random.bytes::<{ totp::SECRET_BYTES }>();
         let log = &self.core.base.log;
         let user = log.transaction(async |tx| {
             let user = self.lock_confirmed(tx, viewer).await?;
+            if user.is_guest {
+                return Err(GUEST);
+            }
             if totp_factors::is_on(tx.conn(), user.id).await? {
                 return Err(already_on());
             }
@@ -107,7 +112,7 @@ impl SecondFactors<'_> {
                 return Err(already_on());
             }
             let now = self.core.base.now();
-            let step = totp::matching_step(&factor.secret, &code, now, None).ok_or_else(|| wrong_factor(CODE))?;
+            let step = totp::matching_step(&factor.secret, &code, now, None).ok_or_else(wrong_code)?;
             totp_factors::confirm(tx.conn(), user.id, step, now).await?;
             store_codes(tx, &user, &new_codes).await?;
             self.core.end_other_confirmations(tx, viewer).await?;
@@ -193,6 +198,10 @@ fn already_on() -> Error {
 
 fn not_on() -> Error {
     Error::Conflict(Violation::new("input", "The account has no authenticator app. Call `setUpTotp` for one."))
+}
+
+fn wrong_code() -> Error {
+    Error::invalid(CODE, "This code is wrong or too old. Enter the newest code of your authenticator app.")
 }
 
 fn no_setup(path: &str) -> Error {

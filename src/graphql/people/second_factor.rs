@@ -90,8 +90,8 @@ impl SecondFactorMutation {
     }
 
     /// Makes a secret for an authenticator app. The app is not in use until `confirmTotp`. A second call replaces the
-    /// secret of the first one. Errors: FORBIDDEN with the reason CONFIRMATION_REQUIRED if the identity is not
-    /// confirmed. CONFLICT if the account has an authenticator app already.
+    /// secret of the first one. Errors: FORBIDDEN for a guest, and with the reason CONFIRMATION_REQUIRED if the identity
+    /// is not confirmed. CONFLICT if the account has an authenticator app already.
     async fn set_up_totp(&self, ctx: &Context<'_>) -> Result<SetUpTotpPayload> {
         let setup = ctx.app().second_factors().set_up_totp(ctx.viewer()?).await?;
         Ok(SetUpTotpPayload { secret: setup.secret, uri: setup.uri })

@@ -76,6 +76,11 @@ pub async fn delete(conn: &mut Connection, hash: &[u8]) -> QueryResult<bool> {
     diesel::delete(login_challenges::table.find(hash)).execute(conn).await.map(|rows| rows == 1)
 }
 
+/// Deletes all challenges of the user.
+pub async fn delete_all(conn: &mut Connection, user: UserId) -> QueryResult<()> {
+    diesel::delete(login_challenges::table.filter(login_challenges::user_id.eq(user))).execute(conn).await.map(drop)
+}
+
 /// Deletes at most `limit` challenges that expired more than an hour ago by Postgres's clock. Returns the number of
 /// deleted challenges. The hour allows for nodes with slow clocks.
 pub async fn delete_expired(conn: &mut Connection, limit: usize) -> QueryResult<usize> {

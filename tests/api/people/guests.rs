@@ -96,6 +96,17 @@ async fn a_guest_with_a_passkey_is_a_regular_account_and_keeps_its_last_passkey(
 }
 
 #[tokio::test]
+async fn a_guest_cannot_have_a_second_factor() {
+    let node = with_guests().start_alone().await;
+    let ada = guest(&node).await;
+    let query = "mutation { setUpTotp { secret } }";
+    assert_eq!(ada.call(query, json!({})).await.code(), "FORBIDDEN");
+    let set_password = "mutation ($new: String!) { changePassword(input: {newPassword: $new}) { viewer { id } } }";
+    ada.query(set_password, json!({"new": PASSWORD})).await;
+    ada.query(query, json!({})).await;
+}
+
+#[tokio::test]
 async fn guests_need_the_setting_of_the_operator() {
     let node = Node::start().await;
     assert_eq!(node.call(None, CREATE, json!({"input": {}})).await.code(), "FORBIDDEN");

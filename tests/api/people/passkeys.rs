@@ -1,5 +1,7 @@
 //! Passkeys: adding them, signing in, confirming the identity, and every answer that the server must refuse.
 
+use std::array;
+
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use parlance::clock::Clock;
@@ -140,6 +142,7 @@ async fn keys_of_other_algorithms_and_invalid_keys_are_refused() {
     let rsa = Authenticator::with_rs256().cose_key();
     let before = rsa.len() - 4;
     let with_exponent = |exponent: &[u8]| [&rsa[..before], exponent].concat();
+    let ed25519 = |point: [u8; 32]| [&[0xa4, 1, 1, 3, 0x27, 0x20, 6, 0x21, 0x58, 0x20][..], &point[..]].concat();
     for (key, reason) in [
         // An unknown algorithm, and the curve P-384.
         (with(4, 0x37), "algorithms"),
@@ -162,6 +165,10 @@ async fn keys_of_other_algorithms_and_invalid_keys_are_refused() {
         (with_exponent(&[0x41, 1]), "not the JSON text"),
         (with_exponent(&[0x43, 1, 0, 0]), "not the JSON text"),
         (with_exponent(&[0x45, 1, 0, 0, 0, 1]), "not the JSON text"),
+        // Points of small order on the curve of Ed25519, also with the other sign. Every client could sign with them.
+        (ed25519([0; 32]), "not the JSON text"),
+        (ed25519(array::from_fn(|index| u8::from(index == 0))), "not the JSON text"),
+        (ed25519(array::from_fn(|index| if index == 0 { 0xec } else { 0xff })), "not the JSON text"),
     ] {
         let credential = authenticator.create_with_key(&ada.creation_options().await, &key);
         let refused = ada.add_credential(&credential, "Phone").await;

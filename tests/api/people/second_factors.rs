@@ -245,6 +245,28 @@ async fn a_changed_password_ends_a_challenge() {
 }
 
 #[tokio::test]
+async fn a_replaced_or_removed_address_ends_the_challenges_that_its_codes_began() {
+    const REMOVE: &str = "mutation { updateProfile(input: {email: null}) { viewer { email } } }";
+    let node = Node::build().receive_notices().start_alone().await;
+    let ada = node.register("ada").await;
+    ada.verify(&node, EMAIL).await;
+    let (_, codes) = ada.enable_totp().await;
+    node.notices().next(EMAIL).await;
+    let code = node.code(EMAIL, "RESET_PASSWORD").await;
+    let replaced = node.reset_password(EMAIL, &code, NEW_PASSWORD).await.challenge().to_owned();
+    ada.verify(&node, "new@example.org").await;
+    node.complete_login(&replaced, json!({"recoveryCode": codes[0]})).await.assert_bad("challenge");
+
+    let code = node.code("new@example.org", "LOGIN").await;
+    let removed = node.login_with_code("new@example.org", &code).await.challenge().to_owned();
+    ada.query(REMOVE, json!({})).await;
+    node.complete_login(&removed, json!({"recoveryCode": codes[0]})).await.assert_bad("challenge");
+    // The password and the sessions are unchanged.
+    ada.query(STATE, json!({})).await;
+    node.challenge_of(&ada).await;
+}
+
+#[tokio::test]
 async fn a_sign_in_by_code_needs_the_second_factor_too() {
     let node = Node::build().receive_notices().start_alone().await;
     let ada = node.user_by_code(EMAIL).await;

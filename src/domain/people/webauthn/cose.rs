@@ -42,6 +42,32 @@ const MAX_EXPONENT: usize = 4;
 /// stored with it.
 const MAX_KEY: usize = 1024;
 
+/// The points of small order on the curve of Ed25519, without the sign of x, and with the forms of y that are not
+/// reduced. With such a key, everybody can make signatures. The list is that of libsodium's `ge25519_has_small_order`.
+const SMALL_ORDER: [[u8; COORDINATE]; 7] = [
+    [0; COORDINATE],
+    with_ends(1, 0, 0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+    with_ends(0xec, 0xff, 0x7f),
+    with_ends(0xed, 0xff, 0x7f),
+    with_ends(0xee, 0xff, 0x7f),
+];
+
+/// Returns a coordinate with these first, middle and last bytes.
+const fn with_ends(first: u8, middle: u8, last: u8) -> [u8; COORDINATE] {
+    let mut bytes = [middle; COORDINATE];
+    bytes[0] = first;
+    bytes[COORDINATE - 1] = last;
+    bytes
+}
+
 /// Reads a COSE_Key.
 pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
     if cose.len() > MAX_KEY {
@@ -61,7 +87,13 @@ pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
             let point = [&[4][..], &coordinate(X)?[..], &coordinate(Y)?[..]].concat();
             ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
         }
-        (Some(EDDSA), Some(OKP), Some(CURVE_ED25519)) => ParsedPublicKey::new(&ED25519, coordinate(X)?),
+        (Some(EDDSA), Some(OKP), Some(CURVE_ED25519)) => {
+            let point = coordinate(X)?;
+            if has_small_order(point) {
+                return Err(Refusal::Malformed);
+            }
+            ParsedPublicKey::new(&ED25519, point)
+        }
         (Some(RS256), Some(RSA), None) => {
             let (n, e) = (without_zeros(bytes(MODULUS)?), without_zeros(bytes(EXPONENT)?));
             if !MODULUS_BYTES.contains(&n.len()) {
@@ -75,6 +107,11 @@ pub(super) fn public_key(cose: &[u8]) -> Result<ParsedPublicKey, Refusal> {
         _ => return Err(Refusal::Algorithm),
     };
     parsed.map_err(|_| Refusal::Malformed)
+}
+
+fn has_small_order(mut point: [u8; COORDINATE]) -> bool {
+    point[COORDINATE - 1] &= 0x7f;
+    SMALL_ORDER.contains(&point)
 }
 
 fn is_odd(number: &[u8]) -> bool {
