@@ -18,11 +18,10 @@ use crate::domain::error::{Error, Result, Violation};
 use crate::domain::files::avatars;
 use crate::domain::validate::{self, Check};
 use crate::domain::viewer::Viewer;
-use crate::ids::{AttachmentId, UserId};
+use crate::ids::AttachmentId;
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
 use crate::notices::Notice;
-use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User, UserChanges};
 
@@ -86,24 +85,8 @@ impl Accounts<'_> {
         let new_password = NewPassword { password, path: "password", known_words };
         let password_hash = self.core.passwords.hash_new(new_password, client).await?;
 
-        let now = self.core.base.now();
-        let user = User {
-            id: UserId::new(now, &self.core.base.random),
-            username,
-            display_name,
-            about: None,
-            email,
-            phone,
-            password_hash: Some(password_hash),
-            created_at: now,
-            last_seen_at: None,
-            avatar_id: None,
-            email_verified_at: None,
-            phone_verified_at: None,
-            is_guest: false,
-            language: self.core.account_language(&device.language),
-            privacy: Privacy::default(),
-        };
+        let user = self.core.new_user(username, Some(display_name), &device.language);
+        let user = User { email, phone, password_hash: Some(password_hash), ..user };
         let log = &self.core.base.log;
         log.transaction(async |tx| self.insert(tx, &admission, &user, device).await).await
     }

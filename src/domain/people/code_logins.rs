@@ -19,11 +19,9 @@ use super::usernames::{USER, generated};
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
-use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
 use crate::notices::{Language, Notice};
-use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
 
 /// Number of times that a login is tried. A second time is necessary if a concurrent request makes or deletes an
@@ -189,26 +187,16 @@ impl CodeLogins<'_> {
 
     /// Makes the row of a new account, with its verified address or number and without a password.
     fn new_user(&self, new: &NewAccount<'_>, language: &Language) -> User {
-        let (now, random) = (self.core.base.now(), &self.core.base.random);
-        let username = generated(USER, random);
+        let username = generated(USER, &self.core.base.random);
+        let user = self.core.new_user(username, new.display_name.clone(), language);
         let only = |kind: Kind| (new.contact_point.kind == kind).then(|| new.contact_point.value.clone());
         let (email, phone) = (only(Kind::Email), only(Kind::Phone));
         User {
-            id: UserId::new(now, random),
-            display_name: new.display_name.clone().unwrap_or_else(|| username.clone()),
-            username,
-            about: None,
-            email_verified_at: email.as_ref().map(|_| now),
-            phone_verified_at: phone.as_ref().map(|_| now),
+            email_verified_at: email.as_ref().map(|_| user.created_at),
+            phone_verified_at: phone.as_ref().map(|_| user.created_at),
             email,
             phone,
-            password_hash: None,
-            created_at: now,
-            last_seen_at: None,
-            avatar_id: None,
-            is_guest: false,
-            language: self.core.account_language(language),
-            privacy: Privacy::default(),
+            ..user
         }
     }
 

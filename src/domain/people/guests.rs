@@ -13,11 +13,8 @@ use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
-use crate::ids::UserId;
 use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
-use crate::notices::Language;
-use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
 
 const NO_GUEST: Error = Error::Forbidden("This account is not a guest. `changePassword` changes its password.");
@@ -43,7 +40,9 @@ impl Guests<'_> {
         let device = device.checked(&mut check);
         check.done()?;
         self.count_registration(client)?;
-        let user = self.new_guest(display_name, &device.language);
+        let username = generated(GUEST, &self.core.base.random);
+        let user = self.core.new_user(username, display_name, &device.language);
+        let user = User { is_guest: true, ..user };
         let log = &self.core.base.log;
         log.transaction(async |tx| self.insert(tx, &user, device).await).await
     }
@@ -68,28 +67,6 @@ impl Guests<'_> {
         match client.network {
             Some(network) => self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1),
             None => Ok(()),
-        }
-    }
-
-    fn new_guest(&self, display_name: Option<String>, language: &Language) -> User {
-        let (now, random) = (self.core.base.now(), &self.core.base.random);
-        let username = generated(GUEST, random);
-        User {
-            id: UserId::new(now, random),
-            display_name: display_name.unwrap_or_else(|| username.clone()),
-            username,
-            about: None,
-            email: None,
-            phone: None,
-            password_hash: None,
-            created_at: now,
-            last_seen_at: None,
-            avatar_id: None,
-            email_verified_at: None,
-            phone_verified_at: None,
-            is_guest: true,
-            language: self.core.account_language(language),
-            privacy: Privacy::default(),
         }
     }
 

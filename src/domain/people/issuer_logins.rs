@@ -14,13 +14,11 @@ use crate::config::MAX_IDENTITIES;
 use crate::domain::client::Client;
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
-use crate::ids::UserId;
 use crate::issuers::{Assertion, Issuer};
 use crate::limiter::{Key, Rate};
 use crate::log::Transaction;
 use crate::notices::Language;
 use crate::store::Connection;
-use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::users::{self, User};
 use crate::store::people::{identities, totp_factors};
 
@@ -151,30 +149,16 @@ impl IssuerLogins<'_> {
         {
             email = None;
         }
-        let (now, random) = (self.core.base.now(), &self.core.base.random);
+        let random = &self.core.base.random;
         let wanted = login.assertion.username.as_deref().and_then(converted);
         let username = match wanted {
             Some(username) if attempt == 0 => username,
             Some(username) if attempt + 1 < TRIES => with_suffix(&username, random),
             _ => generated(USER, random),
         };
-        let user = User {
-            id: UserId::new(now, random),
-            display_name: login.assertion.name.as_deref().and_then(display_name).unwrap_or_else(|| username.clone()),
-            username,
-            about: None,
-            email_verified_at: email.as_ref().map(|_| now),
-            phone_verified_at: None,
-            email,
-            phone: None,
-            password_hash: None,
-            created_at: now,
-            last_seen_at: None,
-            avatar_id: None,
-            is_guest: false,
-            language: self.core.account_language(language),
-            privacy: Privacy::default(),
-        };
+        let display_name = login.assertion.name.as_deref().and_then(display_name);
+        let user = self.core.new_user(username, display_name, language);
+        let user = User { email_verified_at: email.as_ref().map(|_| user.created_at), email, ..user };
         users::insert(tx.conn(), &user).await.map_err(conflict)?;
         Ok(user)
     }

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::expired;
 use crate::ids::UserId;
 use crate::store::Connection;
 use crate::store::schema::login_challenges;
@@ -84,13 +85,5 @@ pub async fn delete_all(conn: &mut Connection, user: UserId) -> QueryResult<()> 
 /// Deletes at most `limit` challenges that expired more than an hour ago by Postgres's clock. Returns the number of
 /// deleted challenges. The hour allows for nodes with slow clocks.
 pub async fn delete_expired(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
-    diesel::sql_query(
-        "DELETE FROM login_challenges WHERE hash = ANY(ARRAY(
-             SELECT hash FROM login_challenges WHERE expires_at <= now() - interval '1 hour'
-             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-         ))",
-    )
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .execute(conn)
-    .await
+    expired::delete(conn, "login_challenges", "hash", limit).await
 }

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod contacts;
+mod expired;
 pub mod guests;
 pub mod identities;
 pub mod login_challenges;

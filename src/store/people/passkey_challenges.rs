@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 
+use super::expired;
 use crate::ids::UserId;
 use crate::store::Connection;
 use crate::store::schema::passkey_challenges;
@@ -35,13 +35,5 @@ pub async fn take(conn: &mut Connection, hash: &[u8], user: Option<UserId>, now:
 /// Deletes at most `limit` challenges that expired more than an hour ago by Postgres's clock. Returns the number of
 /// deleted challenges. The hour allows for nodes with slow clocks.
 pub async fn delete_expired(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
-    diesel::sql_query(
-        "DELETE FROM passkey_challenges WHERE hash = ANY(ARRAY(
-             SELECT hash FROM passkey_challenges WHERE expires_at <= now() - interval '1 hour'
-             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-         ))",
-    )
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .execute(conn)
-    .await
+    expired::delete(conn, "passkey_challenges", "hash", limit).await
 }

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::expired;
 use crate::ids::{SessionId, UserId};
 use crate::store::Connection;
 use crate::store::schema::{refresh_tokens, sessions, users};
@@ -255,15 +256,7 @@ pub async fn unrevoked(conn: &mut Connection, ids: &[SessionId]) -> QueryResult<
 /// clock. Returns the number of deleted tokens. The hour allows for nodes with slow clocks, which accept a token a
 /// little longer.
 pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
-    diesel::sql_query(
-        "DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(
-             SELECT hash FROM refresh_tokens WHERE expires_at <= now() - interval '1 hour'
-             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-         ))",
-    )
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .execute(conn)
-    .await
+    expired::delete(conn, "refresh_tokens", "hash", limit).await
 }
 
 /// Deletes at most `limit` sessions that expired at least `days` days ago. Returns the number of deleted sessions.

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 
+use super::expired;
 use crate::store::Connection;
 use crate::store::schema::sign_in_codes;
 
@@ -32,13 +32,5 @@ pub async fn take(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -> Que
 /// Deletes at most `limit` codes that expired more than an hour ago by Postgres's clock. Returns the number of deleted
 /// codes. The hour allows for nodes with slow clocks.
 pub async fn delete_expired(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
-    diesel::sql_query(
-        "DELETE FROM sign_in_codes WHERE code_hash = ANY(ARRAY(
-             SELECT code_hash FROM sign_in_codes WHERE expires_at <= now() - interval '1 hour'
-             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-         ))",
-    )
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .execute(conn)
-    .await
+    expired::delete(conn, "sign_in_codes", "code_hash", limit).await
 }

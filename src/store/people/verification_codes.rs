@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::expired;
 use crate::ids::UserId;
 use crate::store::Connection;
 use crate::store::schema::verification_codes;
@@ -128,13 +129,5 @@ pub async fn delete_all(conn: &mut Connection, slots: &[Vec<u8>], user: UserId) 
 /// Deletes at most `limit` codes that expired more than an hour ago by Postgres's clock. Returns the number of deleted
 /// codes. The hour allows for nodes with slow clocks.
 pub async fn delete_expired(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
-    diesel::sql_query(
-        "DELETE FROM verification_codes WHERE id = ANY(ARRAY(
-             SELECT id FROM verification_codes WHERE expires_at <= now() - interval '1 hour'
-             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-         ))",
-    )
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .execute(conn)
-    .await
+    expired::delete(conn, "verification_codes", "id", limit).await
 }

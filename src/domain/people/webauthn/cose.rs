@@ -43,7 +43,7 @@ const MAX_EXPONENT: usize = 4;
 const MAX_KEY: usize = 1024;
 
 /// The points of small order on the curve of Ed25519, without the sign of x, and with the forms of y that are not
-/// reduced. With such a key, everybody can make signatures. The list is that of libsodium's `ge25519_has_small_order`.
+/// reduced. A signature for such a key needs no private key. The list is that of libsodium's `ge25519_has_small_order`.
 const SMALL_ORDER: [[u8; COORDINATE]; 7] = [
     [0; COORDINATE],
     with_ends(1, 0, 0),
