@@ -51,6 +51,8 @@ struct Inner {
     consumer_position: Family<Labels<1>, Gauge>,
     consumer_lag: Family<Labels<1>, Seconds>,
     stream_overflows: Counter,
+    /// Two counters: of runs that completed, and of runs that failed.
+    housekeeping_runs: [Counter; 2],
     writer_queue: Gauge,
     writer_batch: Histogram,
     messages_stored: Counter,
@@ -175,6 +177,11 @@ impl Default for Metrics {
                 "parlance_stream_overflows_total",
                 "Times that the queue of a stream was full, so that the stream reads the log instead.",
             ),
+            housekeeping_runs: new.counters_of(
+                "parlance_housekeeping_runs_total",
+                ("result", ["completed", "failed"]),
+                "Runs of housekeeping by this node. A run that failed is repeated after a minute at most.",
+            ),
             writer_queue: new.gauge("parlance_writer_queue_length", "Requests that wait to be committed."),
             writer_batch: new.histogram(
                 "parlance_writer_batch_size",
@@ -298,6 +305,10 @@ impl Metrics {
 
     pub fn stream_overflow(&self) {
         self.inner.stream_overflows.inc();
+    }
+
+    pub fn housekeeping_run(&self, completed: bool) {
+        self.inner.housekeeping_runs[usize::from(!completed)].inc();
     }
 
     pub fn queued(&self) {

@@ -167,7 +167,9 @@ impl App {
         let indexer = SearchIndexer::open(&database, &metrics, &random, &config.log).await?;
         tasks.spawn(indexer.run(log.clone()));
         let settings = config.housekeeping.clone();
-        tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
+        let housekeeper =
+            Housekeeper { database: database.clone(), log: log.clone(), settings, metrics: metrics.clone() };
+        tasks.spawn(housekeeper.run());
         let call_settings = config.calls.with_signal_ttl_for(&config.socket);
         let call_timeouts =
             CallTimeouts::new(&database, &log, &live_sessions, &signals, &random, &call_settings, tail_poll_interval);

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::config::Housekeeping as Settings;
 use crate::error::Result;
 use crate::log::{Change, Log, Transaction};
+use crate::metrics::Metrics;
 use crate::store::calls::call_participants;
 use crate::store::people::{guests, login_challenges, passkey_challenges, sessions, sign_in_codes, verification_codes};
 use crate::store::{Connection, Database, locks};
@@ -23,6 +24,7 @@ pub(super) struct Housekeeper {
     pub(super) database: Database,
     pub(super) log: Log,
     pub(super) settings: Settings,
+    pub(super) metrics: Metrics,
 }
 
 impl Housekeeper {
@@ -36,6 +38,7 @@ impl Housekeeper {
                 ("deleting expired sessions", self.sweep().await),
                 ("deleting abandoned guests", self.delete_guests().await),
             ];
+            self.metrics.housekeeping_run(chores.iter().all(|(_, done)| done.is_ok()));
             let mut wait = interval;
             for (chore, done) in chores {
                 if let Err(error) = done {

@@ -13,7 +13,7 @@ use parlance::random::Random;
 use parlance::store::Database;
 use serde_json::json;
 
-use crate::support::{Node, NodeBuilder, TestDatabase, User, eventually};
+use crate::support::{Node, TestDatabase, User, eventually};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -32,14 +32,6 @@ fn count_statements() {
     .unwrap();
 }
 
-/// Returns a builder of a node that does not poll Postgres during a test, so that only statements of the test count.
-fn quiet() -> NodeBuilder {
-    // The interval of the polls for calls depends on the timeouts of calls.
-    let calls = ["--call-ring-timeout=600", "--call-absence-timeout=600"];
-    let polls = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--consumer-interval=60000"];
-    Node::build().flags(&polls).flags(&calls)
-}
-
 async fn statements_of(user: &User, query: &str) -> usize {
     let before = STATEMENTS.load(Ordering::SeqCst);
     user.query(query, json!({})).await;
@@ -52,7 +44,7 @@ async fn the_statement_count_of_a_search_does_not_depend_on_the_number_of_result
     let database = TestDatabase::new().await;
     let settings = Node::config(&[]);
     let pool = Database::connect(&database.url, &settings.postgres).await.unwrap();
-    let node = quiet().start_on(&database).await;
+    let node = Node::build().quiet().start_on(&database).await;
     let ada = node.register("ada").await;
     let query = "{ searchMessages(query: \"hello\") { nodes { body sender { username } conversation { title } } } }";
     let mut costs = Vec::new();
@@ -73,7 +65,7 @@ async fn the_statement_count_of_a_search_does_not_depend_on_the_number_of_result
 #[tokio::test]
 async fn the_statement_count_of_a_conversation_list_does_not_depend_on_the_length_of_the_list() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let ada = node.register("ada").await;
     let query = "{ viewer { conversations(first: 20) { nodes {
         title createdBy { username } viewerMembership { unreadCount lastReadMessage { body } }
@@ -106,7 +98,7 @@ async fn the_statement_count_of_a_conversation_list_does_not_depend_on_the_lengt
 #[tokio::test]
 async fn the_statement_count_of_a_message_page_does_not_depend_on_attachments() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Files", &[]).await;
     let query = format!(
@@ -133,7 +125,7 @@ async fn the_statement_count_of_a_message_page_does_not_depend_on_attachments() 
 #[tokio::test]
 async fn the_statement_count_of_a_message_page_does_not_depend_on_replies_reactions_and_pins() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Busy", &[]).await;
     let query = format!(
@@ -174,7 +166,7 @@ async fn the_statement_count_of_a_message_page_does_not_depend_on_replies_reacti
 async fn a_query_starts_no_statement_after_its_timeout() {
     count_statements();
     let database = TestDatabase::new().await;
-    let node = quiet().flag("--operation-timeout=5").start_on(&database).await;
+    let node = Node::build().quiet().flag("--operation-timeout=5").start_on(&database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Slow", &[]).await;
     ada.send(&group, "one").await;
@@ -209,7 +201,7 @@ async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
 
     count_statements();
     let database = TestDatabase::new().await;
-    let node = quiet().start_on(&database).await;
+    let node = Node::build().quiet().start_on(&database).await;
     let ada = node.register("ada").await;
     let users = node.register_many(10).await;
     // The first request of each session reads the session from Postgres. Later requests do not.
@@ -258,7 +250,7 @@ async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
 #[tokio::test]
 async fn the_statement_count_of_hidden_history_does_not_depend_on_the_number_of_groups() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let joined = async |place: usize| {
         let group = ada.create_group(&format!("Group {place}"), &[]).await;
@@ -288,7 +280,7 @@ async fn the_statement_count_of_hidden_history_does_not_depend_on_the_number_of_
 #[tokio::test]
 async fn mentions_add_few_statements_to_sending_a_message_and_reading_a_page() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Mentions", &[&bob]).await;
     let named = format!("hello @{}", bob.username);

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{count_statements, quiet, statements_while};
-use crate::support::{Socket, User};
+use super::{count_statements, statements_while};
+use crate::support::{Node, Socket, User};
 
 /// Subscribes each user to the inbox with a selection of fields for added and updated messages.
 async fn subscribed(users: &[User], selection: &str) -> Vec<Socket> {
@@ -36,7 +36,7 @@ async fn the_statement_count_of_an_event_does_not_depend_on_the_number_of_viewer
         conversation { title viewerMembership { unreadCount lastReadMessage { body } } call { id }
             pinnedMessages { nodes { body } } messages(last: 3) { nodes { number } } }";
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let ada = node.register("ada").await;
     let (mut costs, mut open) = (Vec::new(), Vec::new());
     for viewers in [2, 25] {

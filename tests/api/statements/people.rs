@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{count_statements, quiet, statements_of, statements_while};
-use crate::support::{TestDatabase, http};
+use super::{count_statements, statements_of, statements_while};
+use crate::support::{Node, TestDatabase, http};
 
 #[tokio::test]
 async fn the_statement_count_of_viewer_relations_does_not_depend_on_the_number_of_users() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let ada = node.register("ada").await;
     let query = "{ viewer {
         contacts { nodes { username viewerIsContact viewerHasBlocked } }
@@ -45,7 +45,7 @@ async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
 
     count_statements();
     let database = TestDatabase::new().await;
-    let node = quiet().start_on(&database).await;
+    let node = Node::build().quiet().start_on(&database).await;
     let input = |username: &str, email: &str, phone: &str| {
         let password = crate::support::PASSWORD;
         json!({"input": {"username": username, "password": password, "email": email, "phone": phone}})
@@ -89,7 +89,7 @@ async fn a_login_that_has_to_wait_takes_as_many_statements_for_every_name() {
     count_statements();
     let database = TestDatabase::new().await;
     let flags = ["--password-tries-per-account=1", "--password-first-delay=300", "--trusted-proxies=loopback"];
-    let node = quiet().limited().flags(&flags).start_on(&database).await;
+    let node = Node::build().quiet().limited().flags(&flags).start_on(&database).await;
     let ada = node.register("ada").await;
     let claim = "mutation { updateProfile(input: {email: \"ada@example.org\"}) { viewer { id } } }";
     ada.query(claim, json!({})).await;
@@ -113,7 +113,7 @@ async fn a_login_that_has_to_wait_takes_as_many_statements_for_every_name() {
 #[tokio::test]
 async fn codes_for_an_address_in_use_take_as_many_statements_as_for_a_free_one() {
     count_statements();
-    let node = quiet().receive_notices().start_alone().await;
+    let node = Node::build().quiet().receive_notices().start_alone().await;
     let ada = node.register("ada").await;
     ada.verify(&node, "verified@example.org").await;
     let claim = "mutation { updateProfile(input: {email: \"claimed@example.org\"}) { viewer { id } } }";
@@ -143,7 +143,7 @@ async fn codes_for_an_address_in_use_take_as_many_statements_as_for_a_free_one()
 #[tokio::test]
 async fn the_statement_count_of_invites_and_bans_does_not_depend_on_the_number_of_groups() {
     count_statements();
-    let node = quiet().start_alone().await;
+    let node = Node::build().quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let query = "{ viewer { conversations(first: 20) { nodes {
         invites { nodes { code uses createdBy { username } } } bannedUsers { nodes { username } }

@@ -56,6 +56,7 @@ pub struct NodeBuilder {
     flags: Vec<String>,
     real_hashes: bool,
     receives_notices: bool,
+    quiet: bool,
     data_dir: Option<TempDir>,
     s3: Option<S3Settings>,
 }
@@ -84,6 +85,7 @@ impl Node {
             flags: vec!["--rate-limits=off".to_owned(), "--socket-init-timeout=60".to_owned()],
             real_hashes: false,
             receives_notices: false,
+            quiet: false,
             data_dir: None,
             s3: None,
         }
@@ -225,6 +227,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Starts a node that does not poll Postgres during a test, so that only statements of the test count. Its
+    /// housekeeping has run once when the node is returned.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        // The interval of the polls for calls depends on the timeouts of calls.
+        let calls = ["--call-ring-timeout=600", "--call-absence-timeout=600"];
+        let polls = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--consumer-interval=60000"];
+        self.flags(&polls).flags(&calls)
+    }
+
     /// Turns on limits by address, without the rate limits that tests would exceed.
     pub fn keep_shares(self) -> Self {
         let rates = ["registrations", "requests", "operations", "cost"].map(|rate| format!("--rate-{rate}=off"));
@@ -305,7 +317,7 @@ impl NodeBuilder {
         let stop = CancellationToken::new();
         let running = tokio::spawn(parlance::http::serve(server, listener, stop.clone()));
         let http = http_client().build().unwrap();
-        Node {
+        let node = Node {
             address,
             app,
             http,
@@ -318,6 +330,11 @@ impl NodeBuilder {
             files,
             notices,
             database: None,
+        };
+        if self.quiet {
+            const COMPLETED: &str = "parlance_housekeeping_runs_total{result=\"completed\"}";
+            eventually("housekeeping has run", async || node.metric(COMPLETED).await > 0).await;
         }
+        node
     }
 }
