@@ -26,6 +26,7 @@ pub mod media;
 pub mod metrics;
 pub mod notices;
 pub mod outbound;
+pub mod push;
 pub mod random;
 pub mod redis;
 pub mod scanner;
