@@ -1,4 +1,4 @@
-//! Addresses of clients, and the networks of the proxies in front of the server.
+//! Addresses of clients, and lists of networks in the settings.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -85,13 +85,13 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
-/// Networks of the proxies in front of the server. Their headers about the client's address are believed. The default
-/// contains no network.
+/// A list of networks in the settings, such as those of the proxies in front of the server. The default contains no
+/// network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct Networks(Vec<IpNet>);
 
-impl TrustedProxies {
-    /// Whether no proxy is trusted.
+impl Networks {
+    /// Whether the list is empty.
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
     }
@@ -102,7 +102,7 @@ impl TrustedProxies {
 }
 
 /// Reads networks in CIDR notation, single addresses, `loopback`, `private` and `none`, separated by commas.
-impl FromStr for TrustedProxies {
+impl FromStr for Networks {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_proxies_are_networks_addresses_and_words() {
+    fn a_list_has_networks_addresses_and_words() {
         for (setting, inside, outside) in [
             ("none", &[][..], &["127.0.0.1", "10.0.0.1", "::1"][..]),
             ("10.0.0.7", &["10.0.0.7", "::ffff:10.0.0.7"], &["10.0.0.8"]),
@@ -197,12 +197,12 @@ mod tests {
             ("::ffff:10.0.0.0/104", &["10.9.9.9"], &["11.0.0.1"]),
             ("0.0.0.0/0", &["203.0.113.7"], &["2001:db8::1"]),
         ] {
-            let trusted: TrustedProxies = setting.parse().unwrap();
-            assert!(inside.iter().all(|text| trusted.contains(address(text))), "{setting}");
-            assert!(!outside.iter().any(|text| trusted.contains(address(text))), "{setting}");
+            let listed: Networks = setting.parse().unwrap();
+            assert!(inside.iter().all(|text| listed.contains(address(text))), "{setting}");
+            assert!(!outside.iter().any(|text| listed.contains(address(text))), "{setting}");
         }
         for wrong in ["", "10.0.0.0/33", "10.0.0", "proxy.example.org", "10.0.0.1,,10.0.0.2", "fe80::1%eth0"] {
-            assert!(wrong.parse::<TrustedProxies>().unwrap_err().starts_with("allowed"), "{wrong}");
+            assert!(wrong.parse::<Networks>().unwrap_err().starts_with("allowed"), "{wrong}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod media;
 mod notices;
 mod postgres_url;
 mod process;
+mod push;
 mod rates;
 mod redis_url;
 mod registration;
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::address::TrustedProxies;
+use crate::address::Networks;
 pub use calls::CallSettings;
 pub use connections::{ConnectionSettings, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT};
 pub use docs::{env_example, settings_table, start_error};
@@ -38,6 +39,10 @@ pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIM
 pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries, is_private};
 pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
+pub use push::{
+    ApnsKey, MAX_PUSH_ENDPOINT, MAX_PUSH_SUBSCRIPTIONS, PUSH_CONCURRENCY, PUSH_CONCURRENCY_PER_HOST, PushContent,
+    PushSettings, SEND_TIMEOUT,
+};
 pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates, SITE_ALLOWANCE};
 pub use redis_url::RedisUrl;
 pub use registration::{Registration, RegistrationMode};
@@ -79,6 +84,8 @@ pub struct Config {
     pub issuers: IssuerSettings,
     #[command(flatten)]
     pub notices: NoticeSettings,
+    #[command(flatten)]
+    pub push: PushSettings,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
@@ -142,7 +149,7 @@ pub struct Places {
     pub redis_prefix: String,
     /// Proxies in front of the server: networks and addresses, separated by commas, such as 10.0.0.0/8. The word loopback stands for the loopback networks, and private for the private networks. The server reads a client's address from X-Forwarded-For, or else from Forwarded, only if one of these proxies sends the request
     #[arg(long, env, default_value = "none", value_name = "NETWORK,…")]
-    pub trusted_proxies: TrustedProxies,
+    pub trusted_proxies: Networks,
     /// Run missing migrations at start. For the private Postgres, missing migrations are always run
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub migrate_on_start: bool,

@@ -25,6 +25,8 @@ pub mod log;
 pub mod media;
 pub mod metrics;
 pub mod notices;
+pub mod outbound;
+pub mod push;
 pub mod random;
 pub mod redis;
 pub mod scanner;

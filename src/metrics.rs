@@ -3,6 +3,7 @@
 mod connections;
 mod labels;
 mod notices;
+mod push;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Metric, Registry};
 pub use connections::{ConnectionMetrics, Refusal};
 pub use labels::{LiveKind, OperationKind, S3Outcome, Source, Transport};
 pub use notices::{NoticeChannel, NoticeMetrics};
+pub use push::PushMetrics;
 
 /// Upper bounds of the histogram buckets for the number of messages and receipts in one transaction.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
@@ -67,6 +69,7 @@ struct Inner {
     s3_requests: Counters<1>,
     connections: ConnectionMetrics,
     notices: NoticeMetrics,
+    push: PushMetrics,
 }
 
 /// A row of the table of metrics in the documentation.
@@ -220,6 +223,7 @@ impl Default for Metrics {
                  not exist. `away` means that S3 does not answer, or is overloaded.",
             ),
             notices: NoticeMetrics::new(&mut new),
+            push: PushMetrics::new(&mut new),
             at_head: Mutex::new(Instant::now()),
             registry: new.registry,
             catalogue: new.catalogue,
@@ -332,6 +336,10 @@ impl Metrics {
 
     pub fn notices(&self) -> NoticeMetrics {
         self.inner.notices.clone()
+    }
+
+    pub fn push(&self) -> PushMetrics {
+        self.inner.push.clone()
     }
 
     pub fn socket(&self) -> Open {

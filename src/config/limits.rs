@@ -6,9 +6,9 @@ use super::docs::{default_of, is_setting};
 use super::{
     CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, ISSUER_EXCHANGES, ISSUER_TIMEOUT,
     LOGIN_CHALLENGE_LIFETIME, LOGIN_CHALLENGE_TRIES, LOGIN_CHALLENGES_PER_NETWORK, MAX_IDENTITIES, MAX_ISSUER_ANSWER,
-    MAX_ISSUER_TOKEN, MAX_PASSKEYS, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, NOTICE_QUEUE,
-    NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY,
-    SITE_ALLOWANCE,
+    MAX_ISSUER_TOKEN, MAX_PASSKEYS, MAX_PUSH_ENDPOINT, MAX_PUSH_SUBSCRIPTIONS, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM,
+    MEDIA_TIMEOUT, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, OPERATION_QUEUE, OPERATION_QUEUE_SHARE,
+    PASSKEY_CHALLENGE_LIFETIME, PASSWORD_MAX_DELAY, SITE_ALLOWANCE,
 };
 
 /// A setting or a constant that limits what clients may do or store.
@@ -42,7 +42,7 @@ const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
 /// The sections of the table: each has a heading and limits.
-const GROUPS: [(&str, &[Limit]); 11] = [
+const GROUPS: [(&str, &[Limit]); 12] = [
     (
         "How often",
         &[
@@ -182,6 +182,19 @@ const GROUPS: [(&str, &[Limit]); 11] = [
                 .fixed(NOTICE_QUEUE as u64),
             limit("NOTICE_QUEUE_SHARE", "places of an address in such a queue", "other addresses", NOT_SENT)
                 .fixed(NOTICE_QUEUE_SHARE as u64),
+        ],
+    ),
+    (
+        "Push",
+        &[
+            limit(
+                "MAX_PUSH_SUBSCRIPTIONS",
+                "push subscriptions of a user",
+                "Postgres and push services",
+                "the oldest is replaced",
+            )
+            .fixed(MAX_PUSH_SUBSCRIPTIONS as u64),
+            limit("MAX_PUSH_ENDPOINT", "bytes of an endpoint", "Postgres", BAD_INPUT).fixed(MAX_PUSH_ENDPOINT as u64),
         ],
     ),
     (
@@ -368,7 +381,7 @@ mod tests {
     use super::*;
 
     /// Arguments with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 36] = [
+    const NO_LIMITS: [&str; 37] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
@@ -398,6 +411,7 @@ mod tests {
         "SESSION_RETENTION",
         "GUEST_RETENTION",
         "ISSUER_REFETCH_INTERVAL",
+        "EMAIL_DIGEST_AFTER",
         "HOUSEKEEPING_INTERVAL",
         "ATTACHMENT_SWEEP_INTERVAL",
         "CLAMD_TIMEOUT",

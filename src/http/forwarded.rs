@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, header};
 
-use crate::address::{ClientAddress, TrustedProxies};
+use crate::address::{ClientAddress, Networks};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -29,7 +29,7 @@ const MAX_ENTRY_BYTES: usize = 1024;
 /// If the peer is a trusted proxy, the client's address is the rightmost address in the header that is not a trusted
 /// proxy's. An entry that is not an address, such as `unknown` or `_hidden`, ends the search, and the address to the
 /// right of that entry counts.
-pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, trusted: &TrustedProxies) -> ClientAddress {
+pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, trusted: &Networks) -> ClientAddress {
     let mut client = ClientAddress::from(peer.ip());
     if !trusted.contains(client) {
         return client;

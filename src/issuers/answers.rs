@@ -1,12 +1,10 @@
 //! Reads the answers of issuers, up to a size.
 
-use std::error::Error;
-use std::iter;
-
 use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
 use crate::config::{MAX_ISSUER_ANSWER, is_private};
+use crate::outbound::with_causes;
 
 /// Maximum number of characters of an answer that an error quotes.
 const MAX_QUOTED: usize = 200;
@@ -50,14 +48,6 @@ pub(super) fn published(text: &str, issuer: &str) -> Option<Url> {
 /// Returns the start of a text that the issuer has chosen, for the log.
 pub(super) fn start(text: &str) -> String {
     text.chars().take(MAX_QUOTED).collect()
-}
-
-/// Returns the text of an error with the texts of its causes, which the `Display` of reqwest omits. Leaves out the
-/// address.
-pub(super) fn with_causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let causes = iter::successors(Some(&error as &(dyn Error + 'static)), |&cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use super::answers::{json, published, with_causes};
+use super::answers::{json, published};
 use super::claims::Expected;
 use super::provider::Metadata;
 use super::settings::Client;
 use super::{Assertion, Issuer, Refusal, Result};
+use crate::outbound::with_causes;
 use crate::random::Random;
 
 /// Characters that are encoded in a form. Some issuers do not decode the parts of the header Authorization, so no more

@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::config::{ISSUER_EXCHANGES, ISSUER_TIMEOUT, MAX_ISSUER_TOKEN};
+use crate::outbound::client_builder;
 use claims::Expected;
 pub use claims::Logout;
 use keys::Unread;
@@ -85,13 +86,7 @@ impl Issuers {
     /// Reads the file with the issuers. Connects to no issuer, so that an issuer may start later.
     pub fn open(file: Option<&Path>, refetch_interval: Duration) -> Result<Self, FileError> {
         let all = file.map(settings::read).transpose()?.unwrap_or_default();
-        let agent = concat!("Parlance/", env!("CARGO_PKG_VERSION"));
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(ISSUER_TIMEOUT)
-            .user_agent(agent)
-            .build()
-            .map_err(|error| FileError::Client(error.to_string()))?;
+        let http = client_builder(ISSUER_TIMEOUT).build().map_err(|error| FileError::Client(error.to_string()))?;
         Ok(Self(all.into_iter().map(|settings| Issuer::new(settings, http.clone(), refetch_interval)).collect()))
     }
 

@@ -13,9 +13,10 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::answers::{json, published, start, with_causes};
+use super::answers::{json, published, start};
 use super::keys::{self, Key};
 use crate::config::ISSUER_TIMEOUT;
+use crate::outbound::with_causes;
 
 /// Age of the keys after which they are fetched again, so that keys that the issuer has removed stop working.
 const MAX_AGE: Duration = Duration::from_mins(10);

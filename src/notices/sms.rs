@@ -1,12 +1,9 @@
 //! SMS by the operator's hook: a signed request for each, because every provider has another API.
 
-use std::error::Error;
-use std::iter;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::redirect::Policy;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, StatusCode, Url};
 use serde::Serialize;
 
@@ -16,6 +13,7 @@ use super::signature::sign;
 use super::templates::Templates;
 use crate::clock::Clock;
 use crate::config::HookSecret;
+use crate::outbound::{client_builder, retry_after, with_causes};
 use crate::random::Random;
 
 /// Sends SMS by requests to SMS_HOOK_URL.
@@ -61,9 +59,7 @@ impl SmsHook {
         clock: Clock,
         random: Random,
     ) -> Result<Self, String> {
-        let agent = concat!("Parlance/", env!("CARGO_PKG_VERSION"));
-        let client = Client::builder().redirect(Policy::none()).timeout(ATTEMPT_TIMEOUT).user_agent(agent).build();
-        let client = client.map_err(|error| with_causes(&error))?;
+        let client = client_builder(ATTEMPT_TIMEOUT).build().map_err(with_causes)?;
         Ok(Self { client, url, secret, templates, clock, random })
     }
 }
@@ -97,7 +93,7 @@ impl Outlet for SmsHook {
             .send();
         match sending.await {
             Ok(answer) => judge(answer.status(), answer.headers(), now.into()),
-            Err(error) => Err(Failure { reason: with_causes(&error.without_url()), retry: Retry::AfterBackoff }),
+            Err(error) => Err(Failure { reason: with_causes(error), retry: Retry::AfterBackoff }),
         }
     }
 }
@@ -118,24 +114,11 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Result<(),
     Err(Failure { reason: format!("SMS_HOOK_URL answered {status}"), retry })
 }
 
-/// Reads `Retry-After` (RFC 9110, section 10.2.3): a number of seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
-}
-
-/// Returns the text of an error with the texts of its causes, which the `Display` of reqwest omits.
-fn with_causes(error: &reqwest::Error) -> String {
-    let causes = iter::successors(Some(error as &(dyn Error + 'static)), |error| (**error).source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use std::time::Duration;
+
+    use reqwest::header::{HeaderValue, RETRY_AFTER};
 
     use super::*;
     use crate::notices::language::Language;

@@ -12,9 +12,9 @@ const LAYERS: [&[&str]; 7] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded", "notices", "issuers"],
+    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded", "notices", "issuers", "push"],
     &["store", "redis"],
-    &["ids", "task", "config"],
+    &["ids", "task", "config", "outbound"],
     &["address", "error", "clock", "random", "metrics", "secret_file", "text", "tls", "fair", "watchdog"],
 ];
 /// Modules that assemble the program. These modules may import from all layers.

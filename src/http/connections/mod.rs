@@ -17,7 +17,7 @@ use axum::http::HeaderMap;
 
 use super::connection_limit::{ConnectionLimit, Permit};
 use super::forwarded::client_address;
-use crate::address::{ClientAddress, ClientNetwork, TrustedProxies};
+use crate::address::{ClientAddress, ClientNetwork, Networks};
 use crate::config::{Config, ConnectionSettings};
 use crate::metrics::{ConnectionMetrics, Metrics, Open, Refusal};
 
@@ -36,7 +36,7 @@ struct Inner {
     write_timeout: Duration,
     /// RATE_LIMITS. If it is off, the limits by address are off as well.
     limit_addresses: bool,
-    trusted: TrustedProxies,
+    trusted: Networks,
     open: Arc<AtomicUsize>,
     /// Counts direct connections, and requests and sockets that trusted proxies forward, by client address.
     by_network: ConnectionLimit<ClientNetwork>,
