@@ -87,13 +87,14 @@ impl Composer {
         }
         let to = address.parse::<Address>().map_err(|error| error.to_string())?;
         let text = self.templates.mail(outgoing).map_err(|error| error.to_string())?;
-        self.message(to, text).map_err(|error| error.to_string())
+        self.message(to, text, outgoing.notice.unsubscribe()).map_err(|error| error.to_string())
     }
 
-    fn message(&self, to: Address, text: MailText) -> Result<Message, lettre::error::Error> {
+    /// Writes a message. `unsubscribe` is the link that turns such e-mails off.
+    fn message(&self, to: Address, text: MailText, unsubscribe: Option<&Url>) -> Result<Message, lettre::error::Error> {
         let header = |name: &'static str, value: String| HeaderValue::new(HeaderName::new_from_ascii_str(name), value);
         let id = format!("<{:032x}@{}>", u128::from_be_bytes(self.random.bytes()), self.from.email.domain());
-        Message::builder()
+        let mut builder = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(text.subject)
@@ -101,8 +102,15 @@ impl Composer {
             .message_id(Some(id))
             // RFC 3834: vacation responders do not answer.
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
-            .raw_header(header("Content-Language", text.language))
-            .multipart(MultiPart::alternative_plain_html(text.text, text.html))
+            .raw_header(header("Content-Language", text.language));
+        if let Some(url) = unsubscribe {
+            builder = builder.raw_header(header("List-Unsubscribe", format!("<{url}>")));
+            // RFC 8058, section 3.1: only an HTTPS link unsubscribes by one click.
+            if url.scheme() == "https" {
+                builder = builder.raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+            }
+        }
+        builder.multipart(MultiPart::alternative_plain_html(text.text, text.html))
     }
 }
 
