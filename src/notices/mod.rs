@@ -245,7 +245,7 @@ mod tests {
     use lettre::message::Mailbox;
 
     use super::*;
-    use crate::config::{HookSecret, SmsCountries};
+    use crate::config::{HookSecret, NOTICE_QUEUE, SmsCountries};
     use crate::metrics::Metrics;
 
     fn settings() -> NoticeSettings {
@@ -306,6 +306,25 @@ mod tests {
         assert!(error.to_string().starts_with("SMTP_FROM "), "{error}");
         let error = open(&NoticeSettings { sms_hook_secret: None, ..with_hook(settings()) }).err().unwrap();
         assert!(error.to_string().starts_with("SMS_HOOK_SECRET "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn digests_take_no_places_of_other_notices() {
+        let notifier = open(&with_smtp(settings())).unwrap();
+        let send = |notice| {
+            let recipient = Recipient::Email("ada@example.com".into());
+            notifier.send(Outgoing { recipient, notice, language: Language::default(), network: None })
+        };
+        let username = || "ada".to_owned();
+        let digest = || {
+            let (conversations, links) = (Vec::new(), None);
+            Notice::Digest { username: username(), unread: 1, conversations, others: 0, links }
+        };
+        for _ in 0..NOTICE_QUEUE {
+            send(digest()).unwrap();
+        }
+        assert_eq!(send(digest()), Err(QueueFull::All));
+        send(Notice::PasswordReset { username: username() }).unwrap();
     }
 
     #[tokio::test]

@@ -254,7 +254,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
 
-    use super::super::notice::{CodeUse, ContactKind, Recipient};
+    use super::super::notice::{CodeUse, ContactKind, DigestConversation, MAX_DIGEST_CONVERSATIONS, Recipient};
     use super::super::samples::SAMPLE_CODE;
     use super::*;
 
@@ -341,6 +341,27 @@ mod tests {
         assert!(mail.html.contains("a&lt;b&gt;&amp; Bcc"), "{}", mail.html);
         assert!(!mail.html.contains("<script>") && mail.html.contains("A &amp; B"), "{}", mail.html);
         assert!(!mail.subject.contains('\n'), "{}", mail.subject);
+    }
+
+    #[test]
+    fn a_digest_lists_conversations_in_bounded_space() {
+        let conversation = |name: &str, preview: &str| {
+            let (name, preview) = (name.to_owned(), Some(preview.to_owned()));
+            DigestConversation { name, unread: 2, preview }
+        };
+        let mut conversations = vec![conversation("a<b>\nc", "Hello\n- {{ x }}"), conversation("דנה", "שלום")];
+        conversations.resize(MAX_DIGEST_CONVERSATIONS + 2, conversation("Ada", &"ä".repeat(1000)));
+        let (username, links) = ("ada".to_owned(), None);
+        let digest = Notice::Digest { username, unread: 44, conversations, others: 1, links };
+        let mail = own().mail_in("en", &digest).unwrap();
+        assert_eq!(mail.subject, "44 unread messages in Parlance");
+        assert!(mail.text.contains("\n- a<b> c (2)\n  Hello - {{ x }}\n"), "{}", mail.text);
+        assert!(mail.text.contains("\n- \u{2068}דנה\u{2069} (2)\n  \u{2068}שלום\u{2069}\n"), "{}", mail.text);
+        assert!(mail.text.contains("\n- and 3 more conversations\n"), "{}", mail.text);
+        assert_eq!(mail.text.matches("- Ada (2)").count(), MAX_DIGEST_CONVERSATIONS - 2);
+        assert!(mail.text.chars().count() < 6000, "{}", mail.text);
+        assert!(mail.html.contains("a&lt;b&gt; c</bdi> (2)<br><bdi>Hello"), "{}", mail.html);
+        assert!(own().sms_in("en", &digest).is_err());
     }
 
     #[test]
