@@ -1,5 +1,5 @@
-//! Notices to users: e-mails by SMTP, and SMS by a hook of the operator. docs/notices.md describes the settings, the
-//! templates and the hook.
+//! Notices to users: e-mails by SMTP, and SMS by a hook of the operator. Also writes the texts of push notifications,
+//! which other modules send. docs/notices.md describes the settings, the templates and the hook.
 
 mod delivery;
 mod language;

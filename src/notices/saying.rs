@@ -31,7 +31,7 @@ pub enum Preview<'a> {
     File {
         name: &'a str,
     },
-    /// Several attachments of different kinds.
+    /// Several attachments, of any kinds.
     Several {
         count: u32,
     },

@@ -114,7 +114,7 @@ impl Templates {
         let render = |part| self.template(language, PUSH, part)?.render(&values);
         let title = one_line(&render(TITLE)?);
         let body = render(BODY)?.trim().to_owned();
-        // A name may have only characters that `one_line` removes.
+        // A template of the operator may write no title for some names.
         let title = if title.is_empty() { self.app_name.clone() } else { title };
         Ok(PushText { title, body: (!body.is_empty()).then_some(body) })
     }

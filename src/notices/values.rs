@@ -90,8 +90,9 @@ fn of_conversation(conversation: &DigestConversation) -> Value {
 
 /// Cuts a text after MAX_PREVIEW characters.
 fn shortened(text: String) -> String {
-    match text.char_indices().nth(MAX_PREVIEW) {
-        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+    let end = text.char_indices().nth(MAX_PREVIEW).map(|(end, _)| end);
+    match end {
+        Some(end) => format!("{}…", text[..end].trim_end()),
         None => text,
     }
 }
