@@ -178,7 +178,7 @@ const GROUPS: [(&str, &[Limit]); 12] = [
     (
         "E-mail and SMS",
         &[
-            limit("NOTICE_QUEUE", "codes by e-mail, codes by SMS, and other notices by each", "memory", NOT_SENT)
+            limit("NOTICE_QUEUE", "codes and other notices, each by e-mail and SMS; digests", "memory", NOT_SENT)
                 .fixed(NOTICE_QUEUE as u64),
             limit("NOTICE_QUEUE_SHARE", "places of an address in such a queue", "other addresses", NOT_SENT)
                 .fixed(NOTICE_QUEUE_SHARE as u64),

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
-/// Maximum number of codes by e-mail, and by SMS, that wait to be sent, and of other e-mails and SMS. A further one is not
-/// sent.
+/// Maximum number of codes by e-mail, and by SMS, that wait to be sent, of other e-mails and SMS, and of digests. A
+/// further one is not sent.
 pub const NOTICE_QUEUE: usize = 1000;
 /// Maximum number of notices in one queue that clients of one network have caused.
 pub const NOTICE_QUEUE_SHARE: usize = 50;
@@ -44,10 +44,10 @@ pub struct NoticeSettings {
     /// Print verification codes in the log if neither SMTP_URL nor SMS_HOOK_URL is set, also if LISTEN_ADDR is not a loopback address or TRUSTED_PROXIES is set. Everyone who can read the log can then sign in to any account
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub log_codes: bool,
-    /// Directory with templates of e-mails and SMS that replace the server's own ones or add languages
+    /// Directory with templates of e-mails, SMS and push notifications that replace the server's own ones or add languages
     #[arg(long, env, value_name = "DIR")]
     pub notice_templates: Option<PathBuf>,
-    /// Name of the app in e-mails and SMS
+    /// Name of the app in e-mails, SMS and push notifications
     #[arg(long, env, default_value = "Parlance", value_name = "NAME", value_parser = app_name)]
     pub app_name: String,
 }

@@ -38,6 +38,8 @@ pub(super) struct Capacity {
 pub(super) const CODES: Capacity = Capacity { senders: 8, retries: 2, per_group: 6 };
 /// Capacity for the notices of changes, for which nobody waits.
 pub(super) const CHANGES: Capacity = Capacity { senders: 2, retries: 1, per_group: 1 };
+/// Capacity for digests. There can be one for each user, so they do not share senders with notices of changes.
+pub(super) const DIGESTS: Capacity = Capacity { senders: 2, retries: 1, per_group: 1 };
 
 /// Sends notices by one kind of server.
 pub(super) trait Outlet: Send + Sync + 'static {

@@ -87,13 +87,14 @@ impl Composer {
         }
         let to = address.parse::<Address>().map_err(|error| error.to_string())?;
         let text = self.templates.mail(outgoing).map_err(|error| error.to_string())?;
-        self.message(to, text).map_err(|error| error.to_string())
+        self.message(to, text, outgoing.notice.unsubscribe()).map_err(|error| error.to_string())
     }
 
-    fn message(&self, to: Address, text: MailText) -> Result<Message, lettre::error::Error> {
+    /// Writes a message. `unsubscribe` is the link that turns such e-mails off.
+    fn message(&self, to: Address, text: MailText, unsubscribe: Option<&Url>) -> Result<Message, lettre::error::Error> {
         let header = |name: &'static str, value: String| HeaderValue::new(HeaderName::new_from_ascii_str(name), value);
         let id = format!("<{:032x}@{}>", u128::from_be_bytes(self.random.bytes()), self.from.email.domain());
-        Message::builder()
+        let mut builder = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(text.subject)
@@ -101,8 +102,15 @@ impl Composer {
             .message_id(Some(id))
             // RFC 3834: vacation responders do not answer.
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
-            .raw_header(header("Content-Language", text.language))
-            .multipart(MultiPart::alternative_plain_html(text.text, text.html))
+            .raw_header(header("Content-Language", text.language));
+        if let Some(url) = unsubscribe {
+            builder = builder.raw_header(header("List-Unsubscribe", format!("<{url}>")));
+            // RFC 8058, section 3.1: only an HTTPS link unsubscribes by one click.
+            if url.scheme() == "https" {
+                builder = builder.raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+            }
+        }
+        builder.multipart(MultiPart::alternative_plain_html(text.text, text.html))
     }
 }
 
@@ -110,7 +118,7 @@ impl Composer {
 mod tests {
     use super::*;
     use crate::notices::language::Language;
-    use crate::notices::notice::{CodeUse, ContactKind, Notice};
+    use crate::notices::notice::{CodeUse, ContactKind, DigestLinks, Notice};
 
     fn composer(from: &str, app_name: &str) -> Composer {
         let from = from.parse().unwrap();
@@ -170,6 +178,33 @@ mod tests {
         assert!(!headers.iter().any(|line| line.starts_with("Bcc")), "{headers:#?}");
         assert!(headers.iter().any(|line| line.starts_with("Subject: ") && line.contains("Bcc:")), "{headers:#?}");
         assert_eq!(message.envelope().to().len(), 1);
+    }
+
+    #[test]
+    fn a_digest_can_be_unsubscribed_by_one_click() {
+        let composer = composer("no-reply@example.org", "Parlance");
+        let unsubscribing = |links: Option<&str>| {
+            let url = |text: &str| Url::parse(text).unwrap();
+            let links = links.map(|link| DigestLinks { app: url("https://chat.example.org"), unsubscribe: url(link) });
+            let (username, conversations) = ("ada".to_owned(), Vec::new());
+            let digest = Notice::Digest { username, unread: 2, conversations, others: 0, links };
+            let mut headers = headers(&composer.compose(&outgoing("ada@example.com", digest)).unwrap());
+            headers.retain(|line| line.starts_with("List-"));
+            headers
+        };
+        let long = format!("https://chat.example.org/unsubscribe?token={}", "a".repeat(200));
+        let one_click = "List-Unsubscribe-Post: List-Unsubscribe=One-Click";
+        let unsubscribe = format!("List-Unsubscribe: <{long}>");
+        assert_eq!(unsubscribing(Some(long.as_str())), [unsubscribe.as_str(), one_click]);
+        // RFC 8058, section 3.1: the link of one click has https.
+        let link = "http://localhost:8080/unsubscribe";
+        assert_eq!(unsubscribing(Some(link)), [format!("List-Unsubscribe: <{link}>")]);
+        let hostile = "https://chat.example.org/>\r\nBcc: eve@example.org";
+        let encoded = "List-Unsubscribe: <https://chat.example.org/%3EBcc:%20eve@example.org>";
+        assert_eq!(unsubscribing(Some(hostile)), [encoded, one_click]);
+        assert!(unsubscribing(None).is_empty());
+        let other = composer.compose(&outgoing("ada@example.com", code())).unwrap();
+        assert!(!headers(&other).iter().any(|line| line.starts_with("List-")));
     }
 
     #[test]

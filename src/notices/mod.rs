@@ -1,15 +1,19 @@
-//! Notices to users: e-mails by SMTP, and SMS by a hook of the operator. docs/notices.md describes the settings, the
-//! templates and the hook.
+//! Notices to users: e-mails by SMTP, and SMS by a hook of the operator. Also writes the texts of push notifications,
+//! which other modules send. docs/notices.md describes the settings, the templates and the hook.
 
 mod delivery;
 mod language;
 mod mail;
 mod notice;
 mod places;
+mod push_texts;
+mod samples;
+mod saying;
 mod signature;
 mod sms;
 mod template_files;
 mod templates;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +30,13 @@ use crate::random::Random;
 use delivery::{Context, Outlet, Queue};
 pub use language::Language;
 use mail::Mailer;
-pub use notice::{CodeUse, ContactKind, FactorChange, Notice, Outgoing, Recipient};
+pub use notice::{
+    CodeUse, ContactKind, DigestConversation, DigestLinks, FactorChange, MAX_DIGEST_CONVERSATIONS, Notice, Outgoing,
+    Recipient,
+};
 pub use places::QueueFull;
+pub use push_texts::PushTexts;
+pub use saying::{Preview, PushText, Saying};
 use sms::SmsHook;
 use templates::Templates;
 
@@ -48,10 +57,12 @@ struct Inner {
 
 /// The way of the notices to e-mail addresses, or to phone numbers.
 enum Route<O> {
-    /// Codes have a queue of their own, so that other notices do not delay them.
+    /// Codes and digests have queues of their own, so that other notices do not delay codes, and digests delay no
+    /// other notices.
     Queues {
         codes: Queue<O>,
         changes: Queue<O>,
+        digests: Queue<O>,
     },
     Log,
     Nowhere,
@@ -94,8 +105,7 @@ impl Notifier {
         metrics: &NoticeMetrics,
         stop: &CancellationToken,
     ) -> Result<Self, OpenError> {
-        let templates = Templates::open(settings.notice_templates.as_deref(), &settings.app_name);
-        let templates = Arc::new(templates.map_err(|error| OpenError::Templates(error.to_string()))?);
+        let templates = open_templates(settings)?;
         let (running, closing) = (TaskTracker::new(), stop.child_token());
         let context = |channel| Context {
             channel,
@@ -142,6 +152,11 @@ impl Notifier {
         self.0.templates.matched(language)
     }
 
+    /// Returns the texts of push notifications, which have the same languages and the same directory of templates.
+    pub fn push_texts(&self) -> PushTexts {
+        PushTexts::new(Arc::clone(&self.0.templates))
+    }
+
     /// Queues the notice and returns at once. Must be called in a runtime. If the channel is `Unavailable`, the notice
     /// is dropped.
     pub fn send(&self, outgoing: Outgoing) -> Result<(), QueueFull> {
@@ -166,7 +181,8 @@ impl<O: Outlet> Route<O> {
     fn queues(outlet: O, context: Context) -> Self {
         let outlet = Arc::new(outlet);
         let codes = Queue::new(Arc::clone(&outlet), delivery::CODES, context.clone());
-        Self::Queues { codes, changes: Queue::new(outlet, delivery::CHANGES, context) }
+        let changes = Queue::new(Arc::clone(&outlet), delivery::CHANGES, context.clone());
+        Self::Queues { codes, changes, digests: Queue::new(outlet, delivery::DIGESTS, context) }
     }
 
     fn without_server(is_logged: bool) -> Self {
@@ -183,8 +199,14 @@ impl<O: Outlet> Route<O> {
 
     fn send(&self, outgoing: Outgoing) -> Result<(), QueueFull> {
         match self {
-            Self::Queues { codes, .. } if outgoing.notice.code().is_some() => return codes.send(outgoing),
-            Self::Queues { changes, .. } => return changes.send(outgoing),
+            Self::Queues { codes, changes, digests } => {
+                let queue = match &outgoing.notice {
+                    Notice::Code { .. } => codes,
+                    Notice::Digest { .. } => digests,
+                    _ => changes,
+                };
+                return queue.send(outgoing);
+            }
             Self::Log => log(&outgoing),
             Self::Nowhere => {
                 let (recipient, purpose) = (outgoing.recipient.masked(), outgoing.notice.purpose());
@@ -193,6 +215,12 @@ impl<O: Outlet> Route<O> {
         }
         Ok(())
     }
+}
+
+/// Reads the templates of the settings.
+fn open_templates(settings: &NoticeSettings) -> Result<Arc<Templates>, OpenError> {
+    let templates = Templates::open(settings.notice_templates.as_deref(), &settings.app_name);
+    Ok(Arc::new(templates.map_err(|error| OpenError::Templates(error.to_string()))?))
 }
 
 /// Prints the notice in the log, for development without SMTP_URL and SMS_HOOK_URL.
@@ -208,6 +236,7 @@ fn log(outgoing: &Outgoing) {
         Notice::FactorChanged { username, change } => {
             info!(recipient, purpose, username, change = change.as_str(), "a notice");
         }
+        Notice::Digest { username, unread, .. } => info!(recipient, purpose, username, unread, "a notice"),
     }
 }
 
@@ -216,7 +245,7 @@ mod tests {
     use lettre::message::Mailbox;
 
     use super::*;
-    use crate::config::{HookSecret, SmsCountries};
+    use crate::config::{HookSecret, NOTICE_QUEUE, SmsCountries};
     use crate::metrics::Metrics;
 
     fn settings() -> NoticeSettings {
@@ -277,6 +306,25 @@ mod tests {
         assert!(error.to_string().starts_with("SMTP_FROM "), "{error}");
         let error = open(&NoticeSettings { sms_hook_secret: None, ..with_hook(settings()) }).err().unwrap();
         assert!(error.to_string().starts_with("SMS_HOOK_SECRET "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn digests_take_no_places_of_other_notices() {
+        let notifier = open(&with_smtp(settings())).unwrap();
+        let send = |notice| {
+            let recipient = Recipient::Email("ada@example.com".into());
+            notifier.send(Outgoing { recipient, notice, language: Language::default(), network: None })
+        };
+        let username = || "ada".to_owned();
+        let digest = || {
+            let (conversations, links) = (Vec::new(), None);
+            Notice::Digest { username: username(), unread: 1, conversations, others: 0, links }
+        };
+        for _ in 0..NOTICE_QUEUE {
+            send(digest()).unwrap();
+        }
+        assert_eq!(send(digest()), Err(QueueFull::All));
+        send(Notice::PasswordReset { username: username() }).unwrap();
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::language::Language;
 use crate::address::ClientNetwork;
 
@@ -10,6 +12,10 @@ use crate::address::ClientNetwork;
 const CODE_DEADLINE: Duration = Duration::from_mins(2);
 /// Maximum time from queueing another notice until it is sent.
 const NOTICE_DEADLINE: Duration = Duration::from_mins(10);
+/// Maximum time from queueing a digest until it is sent. Nobody waits for a digest.
+const DIGEST_DEADLINE: Duration = Duration::from_mins(60);
+/// Maximum number of conversations that a digest lists. It tells the number of the others.
+pub const MAX_DIGEST_CONVERSATIONS: usize = 20;
 
 /// Address or number of a user, to which a notice is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +89,40 @@ pub enum Notice {
     PasswordReset { username: String },
     /// Tells the owner that a second factor, a passkey or an identity was added, removed or used up.
     FactorChanged { username: String, change: FactorChange },
+    /// Tells the user which messages are unread. Only for e-mail addresses: there are no templates for SMS.
+    Digest {
+        username: String,
+        /// Number of all unread messages.
+        unread: u32,
+        /// Conversations with unread messages, in the order of the e-mail. The first MAX_DIGEST_CONVERSATIONS are
+        /// listed. Empty if the e-mail must not name them.
+        conversations: Vec<DigestConversation>,
+        /// Number of conversations with unread messages that are not in `conversations`.
+        others: u32,
+        /// None without PUBLIC_URL. The e-mail then says that digests are turned off in the settings of the app.
+        links: Option<DigestLinks>,
+    },
+}
+
+/// A conversation in a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestConversation {
+    /// Title of the group, or name of the other participant of a direct conversation.
+    pub name: String,
+    /// Number of unread messages of the conversation.
+    pub unread: u32,
+    /// What the e-mail shows of the newest unread message, as `PushTexts::preview` writes it. None if it must show
+    /// nothing of it. A long one is shortened.
+    pub preview: Option<String>,
+}
+
+/// Links in a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestLinks {
+    pub app: Url,
+    /// Turns the digests of the user off. With https it accepts the POST request of RFC 8058 without a sign-in. A GET
+    /// request must only show a page that asks, because mail filters open links.
+    pub unsubscribe: Url,
 }
 
 /// A notice with its recipient and language.
@@ -226,6 +266,7 @@ impl Notice {
             Self::PasswordChanged { .. } => "password_changed",
             Self::PasswordReset { .. } => "password_reset",
             Self::FactorChanged { .. } => "factor_changed",
+            Self::Digest { .. } => "digest",
         }
     }
 
@@ -245,10 +286,24 @@ impl Notice {
         }
     }
 
+    /// Whether the notice has templates for SMS.
+    pub(super) const fn has_sms(&self) -> bool {
+        !matches!(self, Self::Digest { .. })
+    }
+
+    /// Returns the link that turns such notices off. None if the notice has none.
+    pub(super) const fn unsubscribe(&self) -> Option<&Url> {
+        match self {
+            Self::Digest { links: Some(links), .. } => Some(&links.unsubscribe),
+            _ => None,
+        }
+    }
+
     /// Returns the maximum time from queueing the notice until it is sent. A code is never sent after it has expired.
     pub(super) fn deadline(&self) -> Duration {
         match self {
             Self::Code { minutes, .. } => CODE_DEADLINE.min(Duration::from_mins(u64::from(*minutes))),
+            Self::Digest { .. } => DIGEST_DEADLINE,
             _ => NOTICE_DEADLINE,
         }
     }

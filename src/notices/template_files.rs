@@ -8,19 +8,54 @@ use rust_embed::RustEmbed;
 
 /// The frame of all HTML texts.
 pub(super) const LAYOUT: &str = "layout.html";
-/// The beginnings of the names of templates: one for each notice.
-pub(super) const NOTICES: [&str; 6] =
-    ["code", "contact_point_added", "contact_point_changed", "factor_changed", "password_changed", "password_reset"];
-/// The ends of the names of templates: the subject line, the plain text and the HTML of an e-mail, and the SMS.
-pub(super) const PARTS: [&str; 4] = [SUBJECT, TEXT, HTML, SMS];
+/// The ends of the names of templates: the subject line, the plain text and the HTML of an e-mail, and the SMS; the
+/// title, the body and the preview of attachments in a push notification.
 pub(super) const SUBJECT: &str = "subject.txt";
 pub(super) const TEXT: &str = "txt";
 pub(super) const HTML: &str = "html";
 pub(super) const SMS: &str = "sms.txt";
+pub(super) const TITLE: &str = "title.txt";
+pub(super) const BODY: &str = "body.txt";
+pub(super) const PREVIEW: &str = "preview.txt";
+/// The beginning of the names of the templates of push notifications.
+pub(super) const PUSH: &str = "push";
+/// The templates of each language.
+pub(super) const FAMILIES: [Family; 8] = [
+    Family::of_notice("code"),
+    Family::of_notice("contact_point_added"),
+    Family::of_notice("contact_point_changed"),
+    Family::of_notice("factor_changed"),
+    Family::of_notice("password_changed"),
+    Family::of_notice("password_reset"),
+    Family { name: "digest", parts: &[SUBJECT, TEXT, HTML], is_optional: true },
+    Family { name: PUSH, parts: &[TITLE, BODY, PREVIEW], is_optional: true },
+];
 /// Maximum size of a template in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
 /// Maximum number of characters of a language tag. RFC 5646, section 4.4.1, has tags of up to 35 characters.
 const MAX_TAG: usize = 35;
+
+/// The templates whose names have the same beginning.
+pub(super) struct Family {
+    /// The beginning of the names.
+    name: &'static str,
+    /// The ends of the names.
+    pub(super) parts: &'static [&'static str],
+    /// Whether a language may have none of the templates. The texts are then in the default language. These are the
+    /// families that templates of earlier versions do not have.
+    pub(super) is_optional: bool,
+}
+
+impl Family {
+    const fn of_notice(name: &'static str) -> Self {
+        Self { name, parts: &[SUBJECT, TEXT, HTML, SMS], is_optional: false }
+    }
+
+    /// Returns the names of the files.
+    pub(super) fn files(&self) -> impl Iterator<Item = String> {
+        self.parts.iter().map(|part| format!("{}.{part}", self.name))
+    }
+}
 
 #[derive(RustEmbed)]
 #[folder = "src/notices/templates"]
@@ -49,8 +84,8 @@ impl TemplateError {
 }
 
 /// Returns the names of the templates of a language.
-pub(super) fn file_names() -> Vec<String> {
-    NOTICES.iter().flat_map(|notice| PARTS.map(|part| format!("{notice}.{part}"))).collect()
+fn file_names() -> Vec<String> {
+    FAMILIES.iter().flat_map(Family::files).collect()
 }
 
 /// Returns the server's own templates, replaced and extended by those of the directory. The keys are paths, such as

@@ -1,28 +1,20 @@
-//! The templates of notices: the server's own ones, and those of the operator. All are checked when they are read.
+//! The templates of notices and push notifications: the server's own ones, and those of the operator. All are checked
+//! when they are read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error as RenderError, Template, UndefinedBehavior, Value, context};
+use minijinja::{Environment, Error as RenderError, Template, UndefinedBehavior};
 
 use super::language::{DEFAULT, Language, with_parents};
-use super::notice::{CodeUse, ContactKind, FactorChange, Notice, Outgoing};
-use super::template_files::{HTML, LAYOUT, SMS, SUBJECT, TEXT, TemplateError, file_names, read_all};
-
-/// The variables of each notice, in addition to `COMMON`. The keys are the beginnings of the names of templates.
-const VARIABLES: [(&str, &[&str]); 6] = [
-    ("code", &["code", "purpose", "minutes"]),
-    ("contact_point_added", &["username", "kind", "now"]),
-    ("contact_point_changed", &["username", "kind", "now"]),
-    ("password_changed", &["username", "first"]),
-    ("password_reset", &["username"]),
-    ("factor_changed", &["username", "change", "passkey", "issuer", "codes_left"]),
-];
-/// Variables of all templates.
-const COMMON: [&str; 2] = ["app_name", "language"];
-/// The code in the sample texts that check the templates.
-const SAMPLE_CODE: &str = "482913";
+use super::notice::{Notice, Outgoing};
+use super::samples;
+use super::saying::{Preview, PushText, Saying};
+use super::template_files::{
+    BODY, FAMILIES, Family, HTML, LAYOUT, PREVIEW, PUSH, SMS, SUBJECT, TEXT, TITLE, TemplateError, read_all,
+};
+use super::values::{self, COMMON, VARIABLES, isolate, one_line};
 
 /// The templates of all languages.
 pub(super) struct Templates {
@@ -49,12 +41,13 @@ pub(super) struct SmsText {
 
 impl Templates {
     /// Reads the server's own templates, and those of the directory, which replace them or add languages. Writes all
-    /// notices with sample values, so that a wrong template is an error now and not when a notice is sent.
+    /// texts with sample values, so that a wrong template is an error now and not when a notice is sent.
     pub(super) fn open(directory: Option<&Path>, app_name: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| wrong(LAYOUT, &error))?);
+        environment.add_filter("isolate", isolate);
         let mut languages = BTreeMap::new();
         for (name, text) in read_all(directory)? {
             if let Some((tag, _)) = name.split_once('/') {
@@ -82,8 +75,23 @@ impl Templates {
         self.sms_in(outgoing.language.choose(&self.languages), &outgoing.notice)
     }
 
+    /// Writes a push notification in the best language for the recipient.
+    pub(super) fn push(&self, language: &Language, saying: &Saying<'_>) -> Result<PushText, RenderError> {
+        self.push_in(language.choose(&self.languages), saying)
+    }
+
+    /// Writes what a notification shows of a message, in the best language for the recipient.
+    pub(super) fn preview(&self, language: &Language, preview: Preview<'_>) -> Result<String, RenderError> {
+        self.preview_in(language.choose(&self.languages), preview)
+    }
+
+    pub(super) fn app_name(&self) -> &str {
+        &self.app_name
+    }
+
     fn mail_in(&self, language: &str, notice: &Notice) -> Result<MailText, RenderError> {
-        let values = self.values(language, notice);
+        let language = self.language_with(language, notice.template(), TEXT);
+        let values = values::of_notice(&self.app_name, language, notice);
         let render = |part| self.template(language, notice.template(), part)?.render(&values);
         Ok(MailText {
             subject: one_line(&render(SUBJECT)?),
@@ -94,44 +102,51 @@ impl Templates {
     }
 
     fn sms_in(&self, language: &str, notice: &Notice) -> Result<SmsText, RenderError> {
-        let values = self.values(language, notice);
+        let values = values::of_notice(&self.app_name, language, notice);
         let text = self.template(language, notice.template(), SMS)?.render(&values)?;
         Ok(SmsText { text: text.trim().to_owned(), language: language.to_owned() })
     }
 
-    /// Returns the template of a language, or else of a more general language, such as `de` for `de-AT`.
-    fn template(&self, language: &str, notice: &str, part: &str) -> Result<Template<'_, '_>, RenderError> {
-        let language = language.to_ascii_lowercase();
-        let tags = with_parents(&language).filter_map(|tag| self.languages.get(tag));
-        let mut found = tags.map(|tag| self.environment.get_template(&format!("{tag}/{notice}.{part}")));
-        found
-            .find(Result::is_ok)
-            .unwrap_or_else(|| self.environment.get_template(&format!("{DEFAULT}/{notice}.{part}")))
+    fn push_in(&self, language: &str, saying: &Saying<'_>) -> Result<PushText, RenderError> {
+        let language = self.language_with(language, PUSH, TITLE);
+        let preview = saying.preview().map(|preview| self.preview_in(language, preview)).transpose()?;
+        let values = values::of_saying(&self.app_name, language, saying, preview);
+        let render = |part| self.template(language, PUSH, part)?.render(&values);
+        let title = one_line(&render(TITLE)?);
+        let body = render(BODY)?.trim().to_owned();
+        // A template of the operator may write no title for some names.
+        let title = if title.is_empty() { self.app_name.clone() } else { title };
+        Ok(PushText { title, body: (!body.is_empty()).then_some(body) })
     }
 
-    /// Returns the variables of a notice. Their values have no control characters, so that they cannot add lines.
-    fn values(&self, language: &str, notice: &Notice) -> Value {
-        let common = context! { app_name => &self.app_name, language };
-        match notice {
-            Notice::Code { code, usage, minutes } => {
-                context! { code => one_line(code), purpose => usage.as_str(), minutes => *minutes, ..common }
-            }
-            Notice::ContactPointAdded { username, kind, now } => {
-                context! { username => one_line(username), kind => kind.as_str(), now => one_line(now), ..common }
-            }
-            Notice::ContactPointChanged { username, kind, now } => {
-                let now = now.as_deref().map(one_line);
-                context! { username => one_line(username), kind => kind.as_str(), now, ..common }
-            }
-            Notice::PasswordChanged { username, is_first } => {
-                context! { username => one_line(username), first => *is_first, ..common }
-            }
-            Notice::PasswordReset { username } => context! { username => one_line(username), ..common },
-            Notice::FactorChanged { username, change } => context! {
-                username => one_line(username), change => change.as_str(), passkey => change.passkey().map(one_line),
-                issuer => change.issuer().map(one_line), codes_left => change.codes_left(), ..common
-            },
+    fn preview_in(&self, language: &str, preview: Preview<'_>) -> Result<String, RenderError> {
+        if let Preview::Text(text) = preview {
+            return Ok(one_line(text));
         }
+        let language = self.language_with(language, PUSH, PREVIEW);
+        let values = values::of_preview(&self.app_name, language, preview);
+        Ok(one_line(&self.template(language, PUSH, PREVIEW)?.render(&values)?))
+    }
+
+    /// Returns the language if it has this template, and the default one otherwise. Only a family that is optional can
+    /// be missing, and then as a whole, so all texts of a notice are in the same language.
+    fn language_with<'a>(&self, language: &'a str, family: &str, part: &str) -> &'a str {
+        if self.find(language, &format!("{family}.{part}")).is_some() { language } else { DEFAULT }
+    }
+
+    /// Returns the template of a language, or else of a more general language, such as `de` for `de-AT`, or else of the
+    /// default one.
+    fn template(&self, language: &str, family: &str, part: &str) -> Result<Template<'_, '_>, RenderError> {
+        let file = format!("{family}.{part}");
+        let default = || self.environment.get_template(&format!("{DEFAULT}/{file}"));
+        self.find(language, &file).map_or_else(default, Ok)
+    }
+
+    /// Returns the template of a language, or else of a more general language.
+    fn find(&self, language: &str, file: &str) -> Option<Template<'_, '_>> {
+        let language = language.to_ascii_lowercase();
+        let mut tags = with_parents(&language).filter_map(|tag| self.languages.get(tag));
+        tags.find_map(|tag| self.environment.get_template(&format!("{tag}/{file}")).ok())
     }
 
     /// Checks the names of the variables in all templates, also in branches that the samples do not reach. Then checks
@@ -141,19 +156,31 @@ impl Templates {
             self.check_variables(name, &template)?;
         }
         for tag in self.languages.values() {
-            for name in file_names() {
-                let lower = tag.to_ascii_lowercase();
-                let mut tags = with_parents(&lower).filter_map(|tag| self.languages.get(tag));
-                if !tags.any(|tag| self.environment.get_template(&format!("{tag}/{name}")).is_ok()) {
-                    let reason = "the file is missing; only a region of a language may omit templates";
-                    return Err(TemplateError::in_file(&format!("{tag}/{name}"), reason));
-                }
+            for family in &FAMILIES {
+                self.check_family(tag, family)?;
             }
-            for notice in samples() {
-                self.check_sample(tag, &notice)?;
+            for notice in samples::notices() {
+                self.check_notice(tag, &notice)?;
             }
+            self.check_push(tag)?;
         }
         Ok(())
+    }
+
+    /// Checks that a language has all templates of a family. It may have none of one that is optional.
+    fn check_family(&self, language: &str, family: &Family) -> Result<(), TemplateError> {
+        let missing: Vec<_> = family.files().filter(|file| self.find(language, file).is_none()).collect();
+        match missing.first() {
+            Some(file) if !family.is_optional || missing.len() < family.parts.len() => {
+                let reason = if family.is_optional {
+                    "the file is missing; a language has all templates with this beginning of the name, or none"
+                } else {
+                    "the file is missing; only a region of a language may omit templates"
+                };
+                Err(TemplateError::in_file(&format!("{language}/{file}"), reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_variables(&self, name: &str, template: &Template<'_, '_>) -> Result<(), TemplateError> {
@@ -172,11 +199,14 @@ impl Templates {
         Err(TemplateError::in_line(name, line, &reason))
     }
 
-    fn check_sample(&self, language: &str, notice: &Notice) -> Result<(), TemplateError> {
+    /// Writes the e-mail and the SMS of a sample.
+    fn check_notice(&self, language: &str, notice: &Notice) -> Result<(), TemplateError> {
         let file = |part: &str| format!("{language}/{}.{part}", notice.template());
         let mail = self.mail_in(language, notice).map_err(|error| wrong(&file(TEXT), &error))?;
-        let sms = self.sms_in(language, notice).map_err(|error| wrong(&file(SMS), &error))?;
-        let texts = [(SUBJECT, &mail.subject), (TEXT, &mail.text), (HTML, &mail.html), (SMS, &sms.text)];
+        let mut texts = vec![(SUBJECT, mail.subject), (TEXT, mail.text), (HTML, mail.html)];
+        if notice.has_sms() {
+            texts.push((SMS, self.sms_in(language, notice).map_err(|error| wrong(&file(SMS), &error))?.text));
+        }
         for (part, text) in texts {
             if text.trim().is_empty() {
                 return Err(TemplateError::in_file(&file(part), "the text is empty"));
@@ -184,6 +214,25 @@ impl Templates {
             let digits: String = text.chars().filter(char::is_ascii_digit).collect();
             if part != SUBJECT && notice.code().is_some_and(|code| !digits.contains(code)) {
                 return Err(TemplateError::in_file(&file(part), "the text does not have {{ code }}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes samples of push notifications.
+    fn check_push(&self, language: &str) -> Result<(), TemplateError> {
+        let file = |part: &str| format!("{language}/{PUSH}.{part}");
+        for saying in samples::sayings() {
+            let text = self.push_in(language, &saying).map_err(|error| wrong(&file(BODY), &error))?;
+            if text.body.is_none() {
+                let reason = format!("the text is empty if kind is {}", saying.kind());
+                return Err(TemplateError::in_file(&file(BODY), &reason));
+            }
+        }
+        for preview in samples::attachments() {
+            let text = self.preview_in(language, preview).map_err(|error| wrong(&file(PREVIEW), &error))?;
+            if text.is_empty() {
+                return Err(TemplateError::in_file(&file(PREVIEW), "the text is empty"));
             }
         }
         Ok(())
@@ -200,49 +249,13 @@ fn wrong(file: &str, error: &RenderError) -> TemplateError {
     )
 }
 
-/// Returns notices with values that reach as many branches of a template as possible.
-fn samples() -> Vec<Notice> {
-    let username = || "ada".to_owned();
-    let mut samples = CodeUse::ALL.map(|usage| Notice::Code { code: SAMPLE_CODE.into(), usage, minutes: 10 }).to_vec();
-    for (kind, now) in [(ContactKind::Email, "a…@example.org"), (ContactKind::Phone, "•••• 5678")] {
-        samples.push(Notice::ContactPointAdded { username: username(), kind, now: now.into() });
-        samples.push(Notice::ContactPointChanged { username: username(), kind, now: Some(now.into()) });
-        samples.push(Notice::ContactPointChanged { username: username(), kind, now: None });
-    }
-    samples.extend([false, true].map(|is_first| Notice::PasswordChanged { username: username(), is_first }));
-    samples.push(Notice::PasswordReset { username: username() });
-    samples.extend(factor_changes().map(|change| Notice::FactorChanged { username: username(), change }));
-    samples
-}
-
-/// Returns all kinds of changes of factors.
-fn factor_changes() -> [FactorChange; 9] {
-    let (name, issuer) = (|| "Phone".to_owned(), || "acme".to_owned());
-    [
-        FactorChange::TotpAdded,
-        FactorChange::TotpRemoved,
-        FactorChange::RecoveryCodesReplaced,
-        FactorChange::RecoveryCodeUsed { left: 1 },
-        FactorChange::RecoveryCodeUsed { left: 9 },
-        FactorChange::PasskeyAdded { name: name() },
-        FactorChange::PasskeyRemoved { name: name() },
-        FactorChange::IdentityLinked { issuer: issuer() },
-        FactorChange::IdentityUnlinked { issuer: issuer() },
-    ]
-}
-
-/// Replaces each run of white space and control characters with one space.
-fn one_line(text: &str) -> String {
-    let parts = text.split(|c: char| c.is_whitespace() || c.is_control());
-    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
 
-    use super::super::notice::Recipient;
+    use super::super::notice::{CodeUse, ContactKind, DigestConversation, MAX_DIGEST_CONVERSATIONS, Recipient};
+    use super::super::samples::SAMPLE_CODE;
     use super::*;
 
     const LANGUAGES: [&str; 5] = ["de", "en", "es", "fr", "pt"];
@@ -274,7 +287,7 @@ mod tests {
     fn each_language_has_texts_of_its_own() {
         let templates = own();
         assert_eq!(templates.languages.values().collect::<Vec<_>>(), LANGUAGES);
-        for notice in samples() {
+        for notice in samples::notices() {
             let mails = LANGUAGES.map(|language| templates.mail_in(language, &notice).unwrap());
             for part in 0..3 {
                 let texts: BTreeSet<_> = mails.iter().map(|mail| parts(mail)[part]).collect();
@@ -328,6 +341,27 @@ mod tests {
         assert!(mail.html.contains("a&lt;b&gt;&amp; Bcc"), "{}", mail.html);
         assert!(!mail.html.contains("<script>") && mail.html.contains("A &amp; B"), "{}", mail.html);
         assert!(!mail.subject.contains('\n'), "{}", mail.subject);
+    }
+
+    #[test]
+    fn a_digest_lists_conversations_in_bounded_space() {
+        let conversation = |name: &str, preview: &str| {
+            let (name, preview) = (name.to_owned(), Some(preview.to_owned()));
+            DigestConversation { name, unread: 2, preview }
+        };
+        let mut conversations = vec![conversation("a<b>\nc", "Hello\n- {{ x }}"), conversation("דנה", "שלום")];
+        conversations.resize(MAX_DIGEST_CONVERSATIONS + 2, conversation("Ada", &"ä".repeat(1000)));
+        let (username, links) = ("ada".to_owned(), None);
+        let digest = Notice::Digest { username, unread: 44, conversations, others: 1, links };
+        let mail = own().mail_in("en", &digest).unwrap();
+        assert_eq!(mail.subject, "44 unread messages in Parlance");
+        assert!(mail.text.contains("\n- a<b> c (2)\n  Hello - {{ x }}\n"), "{}", mail.text);
+        assert!(mail.text.contains("\n- \u{2068}דנה\u{2069} (2)\n  \u{2068}שלום\u{2069}\n"), "{}", mail.text);
+        assert!(mail.text.contains("\n- and 3 more conversations\n"), "{}", mail.text);
+        assert_eq!(mail.text.matches("- Ada (2)").count(), MAX_DIGEST_CONVERSATIONS - 2);
+        assert!(mail.text.chars().count() < 6000, "{}", mail.text);
+        assert!(mail.html.contains("a&lt;b&gt; c</bdi> (2)<br><bdi>Hello"), "{}", mail.html);
+        assert!(own().sms_in("en", &digest).is_err());
     }
 
     #[test]
