@@ -1,54 +1,85 @@
-//! The facts of every node: which users are connected to the node, and which conversations these users have open.
+//! The facts of every node: which users and devices are connected to the node, and which conversations these users have
+//! open.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use super::Status;
 use super::exchange::{Activity, NodeFacts, NodeId};
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 
 #[derive(Default)]
 pub(super) struct Facts {
-    /// The nodes to which each user is connected, with the user's activity that each node has published.
-    present: HashMap<UserId, Vec<(NodeId, Activity)>>,
+    pub(super) users: Connections<UserId>,
+    pub(super) devices: Connections<SessionId>,
     /// The nodes on which each user has a conversation open.
     rooms: HashMap<ConversationId, HashMap<UserId, Vec<NodeId>>>,
 }
 
-impl Facts {
-    pub(super) fn status(&self, user: UserId) -> Status {
-        match self.activity(user) {
-            None => Status::Offline,
-            Some(activity) if activity.away => Status::Away,
-            Some(_) => Status::Online,
-        }
+/// The nodes to which each user or each device is connected, with the activity that each node has published.
+pub(super) struct Connections<K>(HashMap<K, Vec<(NodeId, Activity)>>);
+
+impl<K> Default for Connections<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Connections<K> {
+    /// Returns the newest activity, or None if there is no connection to any node.
+    pub(super) fn activity(&self, key: K) -> Option<Activity> {
+        self.0.get(&key)?.iter().map(|(_, activity)| *activity).max()
     }
 
-    /// Returns the user's newest activity, or None if the user is offline.
-    pub(super) fn activity(&self, user: UserId) -> Option<Activity> {
-        self.present.get(&user)?.iter().map(|(_, activity)| *activity).max()
-    }
-
-    pub(super) fn set_present(&mut self, node: NodeId, user: UserId, activity: Activity) {
-        let nodes = self.present.entry(user).or_default();
+    pub(super) fn connect(&mut self, node: NodeId, key: K, activity: Activity) {
+        let nodes = self.0.entry(key).or_default();
         match nodes.iter_mut().find(|(other, _)| *other == node) {
             Some((_, known)) => *known = activity.max(*known),
             None => nodes.push((node, activity)),
         }
     }
 
-    pub(super) fn set_absent(&mut self, node: NodeId, user: UserId) {
-        if let Some(nodes) = self.present.get_mut(&user) {
+    pub(super) fn disconnect(&mut self, node: NodeId, key: K) {
+        if let Some(nodes) = self.0.get_mut(&key) {
             nodes.retain(|(other, _)| *other != node);
             if nodes.is_empty() {
-                self.present.remove(&user);
+                self.0.remove(&key);
             }
         }
     }
 
-    /// Sets the activity for every node to which the user is connected, unless a newer activity is known for that node.
-    pub(super) fn set_activity(&mut self, user: UserId, activity: Activity) {
-        for (_, known) in self.present.get_mut(&user).into_iter().flatten() {
+    /// Sets the activity for every node to which there is a connection, unless a newer activity is known for that node.
+    pub(super) fn set_activity(&mut self, key: K, activity: Activity) {
+        for (_, known) in self.0.get_mut(&key).into_iter().flatten() {
             *known = activity.max(*known);
+        }
+    }
+
+    /// Returns the connections to one node.
+    fn of(&self, node: NodeId) -> Vec<(K, Activity)> {
+        let to_node = self.0.iter().filter_map(|(key, nodes)| {
+            let (_, activity) = nodes.iter().find(|(other, _)| *other == node)?;
+            Some((*key, *activity))
+        });
+        to_node.collect()
+    }
+
+    fn replace(&mut self, node: NodeId, known: &[(K, Activity)], now: &[(K, Activity)]) {
+        for &(key, _) in known {
+            self.disconnect(node, key);
+        }
+        for &(key, activity) in now {
+            self.connect(node, key, activity);
+        }
+    }
+}
+
+impl Facts {
+    pub(super) fn status(&self, user: UserId) -> Status {
+        match self.users.activity(user) {
+            None => Status::Offline,
+            Some(activity) if activity.away => Status::Away,
+            Some(_) => Status::Online,
         }
     }
 
@@ -86,12 +117,7 @@ impl Facts {
     /// Returns the facts of one node. Scans the facts of all nodes, but is called rarely: when a node starts, fails or
     /// has missed a message.
     pub(super) fn of(&self, node: NodeId) -> NodeFacts {
-        let mut facts = NodeFacts::default();
-        for (user, nodes) in &self.present {
-            facts
-                .present
-                .extend(nodes.iter().filter(|(other, _)| *other == node).map(|(_, activity)| (*user, *activity)));
-        }
+        let mut facts = NodeFacts { present: self.users.of(node), rooms: Vec::new(), devices: self.devices.of(node) };
         for (conversation, room) in &self.rooms {
             let users = room.iter().filter(|(_, nodes)| nodes.contains(&node));
             facts.rooms.extend(users.map(|(user, _)| (*conversation, *user)));
@@ -100,14 +126,10 @@ impl Facts {
     }
 
     pub(super) fn replace(&mut self, node: NodeId, known: &NodeFacts, now: &NodeFacts) {
-        for &(user, _) in &known.present {
-            self.set_absent(node, user);
-        }
+        self.users.replace(node, &known.present, &now.present);
+        self.devices.replace(node, &known.devices, &now.devices);
         for &(conversation, user) in &known.rooms {
             self.leave(node, conversation, user);
-        }
-        for &(user, activity) in &now.present {
-            self.set_present(node, user, activity);
         }
         for &(conversation, user) in &now.rooms {
             self.enter(node, conversation, user);
