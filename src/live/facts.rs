@@ -136,3 +136,44 @@ impl Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const SESSION: SessionId = SessionId(Uuid::nil());
+    const NODES: [NodeId; 2] = [NodeId(1), NodeId(2)];
+
+    #[test]
+    fn a_device_is_connected_until_it_has_left_every_node() {
+        let mut facts = Facts::default();
+        let visible = Activity { at: 1, away: false };
+        for node in NODES {
+            facts.devices.connect(node, SESSION, visible);
+        }
+        let hidden = Activity { at: 2, away: true };
+        facts.devices.set_activity(SESSION, hidden);
+        facts.devices.disconnect(NODES[0], SESSION);
+        assert_eq!(facts.devices.activity(SESSION), Some(hidden));
+        facts.devices.disconnect(NODES[1], SESSION);
+        assert_eq!(facts.devices.activity(SESSION), None);
+        // An activity does not connect a device.
+        facts.devices.set_activity(SESSION, hidden);
+        assert_eq!(facts.devices.activity(SESSION), None);
+    }
+
+    #[test]
+    fn the_facts_of_a_node_replace_those_that_were_known() {
+        let mut facts = Facts::default();
+        let activity = Activity { at: 1, away: false };
+        facts.devices.connect(NODES[0], SESSION, activity);
+        facts.devices.connect(NODES[1], SESSION, activity);
+        let known = facts.of(NODES[0]);
+        assert_eq!(known.devices, [(SESSION, activity)]);
+        facts.replace(NODES[0], &known, &NodeFacts::default());
+        assert!(facts.of(NODES[0]).devices.is_empty());
+        assert_eq!(facts.of(NODES[1]).devices, [(SESSION, activity)]);
+    }
+}

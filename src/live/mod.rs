@@ -242,9 +242,8 @@ impl Inner {
         for changes in outbox.changes.chunks(MAX_CHANGES_PER_MESSAGE) {
             *number += 1;
             let (devices, changes) = split(changes);
-            let body = Body::Changes(changes);
-            self.publish_message(Target::AllNodes, NodeMessage { from: self.own_id, number: *number, body, devices })
-                .await;
+            let message = NodeMessage { from: self.own_id, number: *number, body: Body::Changes(changes), devices };
+            self.publish_message(Target::AllNodes, &message).await;
         }
         for to in outbox.fact_requests {
             self.publish(to, *number, Body::Ask).await;
@@ -259,13 +258,13 @@ impl Inner {
     }
 
     async fn publish(&self, to: Target, number: u64, body: Body) {
-        self.publish_message(to, NodeMessage { from: self.own_id, number, body, devices: Vec::new() }).await;
+        self.publish_message(to, &NodeMessage { from: self.own_id, number, body, devices: Vec::new() }).await;
     }
 
     /// Publishes a message with a timeout. Other nodes notice a lost message by the missing number, and ask for the
     /// facts of this node.
-    async fn publish_message(&self, to: Target, message: NodeMessage) {
-        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &message)).await {
+    async fn publish_message(&self, to: Target, message: &NodeMessage) {
+        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "publishing presence and typing to the other nodes failed"),
             Err(_) => warn!(after = ?PUBLISH_TIMEOUT, "publishing presence and typing to the other nodes timed out"),
