@@ -83,6 +83,7 @@ pub enum LiveChange {
 /// A change of a device: a session that has a connection to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceChange {
+    pub user: UserId,
     pub session: SessionId,
     pub state: DeviceState,
 }
@@ -112,7 +113,7 @@ pub struct NodeFacts {
     pub rooms: Vec<(ConversationId, UserId)>,
     /// Empty if the node is of the former version.
     #[serde(default)]
-    pub devices: Vec<(SessionId, Activity)>,
+    pub devices: Vec<(UserId, SessionId, Activity)>,
 }
 
 /// The receivers of a message.
@@ -218,7 +219,7 @@ mod tests {
     fn nodes_of_the_former_version_ignore_changes_of_devices() {
         let (user, session) = (UserId(uuid::Uuid::nil()), SessionId(uuid::Uuid::nil()));
         let activity = Activity { at: 1, away: false };
-        let devices = vec![DeviceChange { session, state: DeviceState::Connected(activity) }];
+        let devices = vec![DeviceChange { user, session, state: DeviceState::Connected(activity) }];
         let changes = vec![LiveChange::Present { user, activity }];
         let message = NodeMessage { from: NodeId(7), number: 3, body: Body::Changes(changes.clone()), devices };
         let former: Former = read(&message);
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(read::<NodeMessage>(&message).devices, message.devices);
 
         let facts =
-            NodeFacts { present: vec![(user, activity)], rooms: Vec::new(), devices: vec![(session, activity)] };
+            NodeFacts { present: vec![(user, activity)], rooms: Vec::new(), devices: vec![(user, session, activity)] };
         let message = NodeMessage { from: NodeId(7), number: 3, body: Body::All(facts), devices: Vec::new() };
         let former: Former = read(&message);
         assert!(matches!(former.body, FormerBody::All(facts) if facts.present == [(user, activity)]));

@@ -124,7 +124,12 @@ impl Live {
     /// Whether the session has a connection to any node and its page is not hidden, so that its user sees what happens
     /// without a push.
     pub fn is_session_visible(&self, session: SessionId) -> bool {
-        self.lock().is_visible(session)
+        self.lock().facts.is_visible(session)
+    }
+
+    /// Whether any session of the user is visible, as `is_session_visible` defines it.
+    pub fn is_visible_anywhere(&self, user: UserId) -> bool {
+        self.lock().facts.is_visible_anywhere(user)
     }
 
     pub fn status(&self, user: UserId) -> Status {

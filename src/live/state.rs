@@ -136,8 +136,8 @@ impl State {
         let connections = self.devices.entry(session).or_default();
         *connections += 1;
         if *connections == 1 {
-            let activity = self.facts.devices.activity(session).unwrap_or(self.online());
-            self.change_device(session, DeviceState::Connected(activity));
+            let activity = self.facts.device(session).unwrap_or(self.online());
+            self.change_device(user, session, DeviceState::Connected(activity));
         }
     }
 
@@ -149,7 +149,7 @@ impl State {
             *connections -= 1;
             if *connections == 0 {
                 self.devices.remove(&session);
-                self.change_device(session, DeviceState::Disconnected);
+                self.change_device(user, session, DeviceState::Disconnected);
             }
         }
         let Some(connections) = self.connections.get_mut(&user) else { return };
@@ -167,8 +167,8 @@ impl State {
         if let Some(activity) = self.changed(self.facts.users.activity(user), away) {
             self.apply_and_broadcast(LiveChange::Activity { user, activity });
         }
-        if let Some(activity) = self.changed(self.facts.devices.activity(session), away) {
-            self.change_device(session, DeviceState::Active(activity));
+        if let Some(activity) = self.changed(self.facts.device(session), away) {
+            self.change_device(user, session, DeviceState::Active(activity));
         }
     }
 
@@ -179,13 +179,8 @@ impl State {
         Some(Activity { at: self.now_millis().max(known.at + 1), away })
     }
 
-    fn change_device(&mut self, session: SessionId, state: DeviceState) {
-        self.apply_and_broadcast(LiveChange::Device(DeviceChange { session, state }));
-    }
-
-    /// Whether the device is connected to any node, and its page is not hidden.
-    pub(super) fn is_visible(&self, session: SessionId) -> bool {
-        self.facts.devices.activity(session).is_some_and(|activity| !activity.away)
+    fn change_device(&mut self, user: UserId, session: SessionId, state: DeviceState) {
+        self.apply_and_broadcast(LiveChange::Device(DeviceChange { user, session, state }));
     }
 
     pub(super) fn set_typing(&mut self, conversation: ConversationId, user: UserId, typing: bool) {
@@ -314,11 +309,7 @@ impl State {
                     self.notify(Subject::Typing(conversation, user));
                 }
             }
-            LiveChange::Device(DeviceChange { session, state }) => match state {
-                DeviceState::Connected(activity) => self.facts.devices.connect(node, session, activity),
-                DeviceState::Disconnected => self.facts.devices.disconnect(node, session),
-                DeviceState::Active(activity) => self.facts.devices.set_activity(session, activity),
-            },
+            LiveChange::Device(change) => self.facts.change_device(node, change),
         }
     }
 

@@ -4,9 +4,11 @@ use crate::config::PushSettings;
 use crate::domain::base::Base;
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, SessionId, UserId};
-use crate::live::{Live, Status};
+use crate::live::Live;
 use crate::notices::PushTexts;
 use crate::push::{OpenError, Pusher, VapidKey};
+use crate::random::Random;
+use crate::store::Connection;
 use crate::store::push::keys;
 
 pub(in crate::domain) struct PushCore {
@@ -32,29 +34,33 @@ impl PushCore {
         texts: PushTexts,
         settings: &PushSettings,
     ) -> Result<Self, PushError> {
-        let key = match VapidKey::from_settings(settings)? {
-            Some(key) => key,
-            None => stored_key(base).await?,
-        };
+        let key = vapid_key(&mut *base.connection().await?, settings, &base.random).await?;
         let pusher = Pusher::open(settings, key, base.clock, &base.random)?;
         Ok(Self { base: base.clone(), live: live.clone(), pusher, texts })
     }
 
     /// Whether the user sees messages of the conversation without a push to this device: the page of the device is
-    /// visible, or one of the user's devices has the conversation open. A conversation that is open on a hidden page
-    /// does not count; the user is then AWAY.
+    /// visible, or the user has the conversation open. A conversation that is open on a hidden page does not count, if
+    /// the user has no other device with a visible page.
     pub(super) fn is_seen(&self, conversation: ConversationId, user: UserId, session: SessionId) -> bool {
         let live = &self.live;
-        live.is_session_visible(session) || live.is_in_room(conversation, user) && live.status(user) == Status::Online
+        live.is_session_visible(session) || live.is_in_room(conversation, user) && live.is_visible_anywhere(user)
     }
 }
 
-/// Returns the key that all nodes use. The first node makes it.
-async fn stored_key(base: &Base) -> Result<VapidKey> {
-    let mut connection = base.connection().await?;
-    let stored = match keys::find(&mut connection).await? {
+/// Returns the key of PUSH_VAPID_KEY_FILE, or else the one in Postgres, which all nodes use. If there is none yet, makes
+/// it.
+pub(super) async fn vapid_key(
+    conn: &mut Connection,
+    settings: &PushSettings,
+    random: &Random,
+) -> Result<VapidKey, PushError> {
+    if let Some(key) = VapidKey::from_settings(settings)? {
+        return Ok(key);
+    }
+    let stored = match keys::find(conn).await.map_err(Error::from)? {
         Some(stored) => stored,
-        None => keys::insert(&mut connection, &VapidKey::generate(&base.random).to_bytes()).await?,
+        None => keys::insert(conn, &VapidKey::generate(random).to_bytes()).await.map_err(Error::from)?,
     };
-    VapidKey::from_bytes(&stored).map_err(|error| Error::Corrupt(format!("the key in push_keys: {error}")))
+    Ok(VapidKey::from_bytes(&stored).map_err(|error| Error::Corrupt(format!("the key in push_keys: {error}")))?)
 }
