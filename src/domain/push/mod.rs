@@ -11,4 +11,5 @@ mod places;
 mod preview;
 pub mod start;
 pub mod subscriptions;
+pub mod test_pushes;
 mod texts;
