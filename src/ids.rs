@@ -131,6 +131,11 @@ id!(AttachmentId, "att");
 id!(CallId, "cal");
 id!(PasskeyId, "pky");
 id!(
+    /// Id of a push subscription: a device with its address at a push service.
+    PushSubscriptionId,
+    "psh"
+);
+id!(
     /// Id of a call participant: a device that is or was in a call. The API never shows this id; clients identify the
     /// device by its session.
     CallParticipantId,

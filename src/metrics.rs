@@ -65,7 +65,7 @@ struct Inner {
     /// Two counters: of shared renderings, and of personal renderings.
     renders: [Counter; 2],
     /// One counter for each [`LiveKind`].
-    live: [Counter; 3],
+    live: [Counter; 4],
     s3_requests: Counters<1>,
     connections: ConnectionMetrics,
     notices: NoticeMetrics,
@@ -212,9 +212,9 @@ impl Default for Metrics {
             ),
             live: new.counters_of(
                 "parlance_live_published_total",
-                ("kind", ["presence", "typing", "room"]),
-                "Changes of live state that this node has published to the others: presence of users, typing, and \
-                 users in rooms.",
+                ("kind", ["presence", "typing", "room", "device"]),
+                "Changes of live state that this node has published to the others: presence of users, typing, \
+                 users in rooms, and connections of devices.",
             ),
             s3_requests: new.counters::<1>(
                 "parlance_s3_requests_total",

@@ -1,64 +1,34 @@
-//! `App`: starts the domain of a node, and gives access to its services.
+//! `App`: starts the domain of a node. `services` gives access to its services.
+
+mod services;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::base::Base;
-use super::blocks::Blocks;
 use super::calls::call_events;
 use super::calls::call_timeouts::CallTimeouts;
-use super::calls::calls::Calls;
 use super::calls::core::CallsCore;
-use super::calls::ice_servers::IceServers;
-use super::conversations::bans::Bans;
-use super::conversations::conversations::Conversations;
 use super::conversations::core::ConversationsCore;
-use super::conversations::invites::Invites;
-use super::conversations::memberships::Memberships;
-use super::conversations::participants::Participants;
-use super::conversations::rooms::Rooms;
-use super::conversations::typing::Typings;
 use super::error::Result;
-use super::files::attachments::Attachments;
 use super::files::core::FilesCore;
 use super::files::files::Files;
 use super::files::sweeper::Sweep;
-use super::files::uploads::Uploads;
 use super::housekeeping::Housekeeper;
 use super::messaging::core::MessagingCore;
 use super::messaging::expiry::MessageExpiry;
-use super::messaging::messages::Messages;
-use super::messaging::pins::Pins;
-use super::messaging::reactions::Reactions;
-use super::messaging::receipts::Receipts;
-use super::messaging::scheduled_messages::ScheduledMessages;
 use super::messaging::scheduler::Scheduler;
-use super::messaging::search::Searches;
 use super::messaging::search_indexer::SearchIndexer;
 use super::messaging::writer::{Committer, Writers};
-use super::people::accounts::Accounts;
-use super::people::browser_logins::BrowserLogins;
-use super::people::code_logins::CodeLogins;
-use super::people::codes::Codes;
-use super::people::confirmations::Confirmations;
-use super::people::contact_points::ContactPoints;
-use super::people::contacts::Contacts;
 use super::people::core::PeopleCore;
-use super::people::factor_logins::FactorLogins;
-use super::people::guests::Guests;
-use super::people::identities::Identities;
-use super::people::issuer_logins::IssuerLogins;
 use super::people::last_seen;
-use super::people::passkeys::Passkeys;
 use super::people::passwords::Passwords;
-use super::people::presence::{self, Presences};
-use super::people::privacy::Privacy;
-use super::people::second_factors::SecondFactors;
-use super::people::sessions::Sessions;
+use super::people::presence;
 use super::people::tokens::{KeyError, Tokens};
-use super::people::users::Users;
 use super::phone;
+use super::push::core::PushError;
+use super::push::start::Pushes;
 use super::tasks::Tasks;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -87,6 +57,7 @@ struct Inner {
     messaging: Arc<MessagingCore>,
     calls: Arc<CallsCore>,
     conversations: Arc<ConversationsCore>,
+    pushes: Pushes,
     tasks: Tasks,
 }
 
@@ -101,6 +72,8 @@ pub enum OpenError {
     Notices(#[from] notices::OpenError),
     #[error(transparent)]
     Issuers(#[from] issuers::FileError),
+    #[error(transparent)]
+    Pushes(#[from] PushError),
     #[error("GUESTS=on needs REGISTRATION=open: a guest becomes a regular account without an invite or an issuer")]
     Guests,
     #[error("REGISTRATION=external needs ISSUERS_FILE: only the sign-in at an issuer makes an account")]
@@ -134,6 +107,7 @@ impl App {
                 rp_id: config.webauthn.webauthn_rp_id.clone(),
             });
         }
+        Pushes::check(&config.push)?;
         Ok(Issuers::check(config.issuers.issuers_file.as_deref())?)
     }
 
@@ -217,12 +191,13 @@ impl App {
             people: people.clone(),
             calls: calls.clone(),
         });
-        let inner = Inner { base, row_cache, live, files, people, messaging, calls, conversations, tasks };
+        let pushes = Pushes::start(&mut tasks, &base, &live, &people.notices, config).await?;
+        let inner = Inner { base, row_cache, live, files, people, messaging, calls, conversations, pushes, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Sends the notices that are queued, closes the live state, and stores the last-seen time of all users who are
-    /// connected to this node. This is the last step of a regular shutdown. The users may already have reconnected to
+    /// Sends the notices that are queued, waits for the pushes in flight, closes the live state, and stores the last-seen
+    /// time of all users who are connected to this node. This is the last step of a regular shutdown. The users may already have reconnected to
     /// another node.
     pub async fn close(&self) {
         let leave = async {
@@ -231,147 +206,7 @@ impl App {
                 tracing::warn!(%error, "could not store when users were last seen");
             }
         };
-        tokio::join!(leave, self.inner.people.notices.close());
-    }
-
-    pub fn accounts(&self) -> Accounts<'_> {
-        Accounts { core: &self.inner.people }
-    }
-
-    pub fn sessions(&self) -> Sessions<'_> {
-        Sessions { core: &self.inner.people }
-    }
-
-    pub fn codes(&self) -> Codes<'_> {
-        Codes { core: &self.inner.people }
-    }
-
-    pub fn code_logins(&self) -> CodeLogins<'_> {
-        CodeLogins { core: &self.inner.people }
-    }
-
-    pub fn issuer_logins(&self) -> IssuerLogins<'_> {
-        IssuerLogins { core: &self.inner.people }
-    }
-
-    pub fn browser_logins(&self) -> BrowserLogins<'_> {
-        BrowserLogins { core: &self.inner.people }
-    }
-
-    pub fn identities(&self) -> Identities<'_> {
-        Identities { core: &self.inner.people }
-    }
-
-    pub fn guests(&self) -> Guests<'_> {
-        Guests { core: &self.inner.people }
-    }
-
-    pub fn confirmations(&self) -> Confirmations<'_> {
-        Confirmations { core: &self.inner.people }
-    }
-
-    pub fn second_factors(&self) -> SecondFactors<'_> {
-        SecondFactors { core: &self.inner.people }
-    }
-
-    pub fn factor_logins(&self) -> FactorLogins<'_> {
-        FactorLogins { core: &self.inner.people }
-    }
-
-    pub fn passkeys(&self) -> Passkeys<'_> {
-        Passkeys { core: &self.inner.people }
-    }
-
-    pub fn contact_points(&self) -> ContactPoints<'_> {
-        ContactPoints { core: &self.inner.people }
-    }
-
-    pub fn users(&self) -> Users<'_> {
-        Users { core: &self.inner.people }
-    }
-
-    pub fn conversations(&self) -> Conversations<'_> {
-        Conversations { core: &self.inner.conversations }
-    }
-
-    pub fn participants(&self) -> Participants<'_> {
-        Participants { core: &self.inner.conversations }
-    }
-
-    pub fn invites(&self) -> Invites<'_> {
-        Invites { core: &self.inner.conversations }
-    }
-
-    pub fn bans(&self) -> Bans<'_> {
-        Bans { core: &self.inner.conversations }
-    }
-
-    pub fn messages(&self) -> Messages<'_> {
-        Messages { core: &self.inner.messaging }
-    }
-
-    pub fn reactions(&self) -> Reactions<'_> {
-        Reactions { core: &self.inner.messaging }
-    }
-
-    pub fn pins(&self) -> Pins<'_> {
-        Pins { core: &self.inner.messaging }
-    }
-
-    pub fn searches(&self) -> Searches<'_> {
-        Searches { core: &self.inner.messaging }
-    }
-
-    pub fn receipts(&self) -> Receipts<'_> {
-        Receipts { core: &self.inner.messaging }
-    }
-
-    pub fn contacts(&self) -> Contacts<'_> {
-        Contacts { core: &self.inner.people }
-    }
-
-    pub fn blocks(&self) -> Blocks<'_> {
-        Blocks { conversations: &self.inner.conversations }
-    }
-
-    pub fn privacy(&self) -> Privacy<'_> {
-        Privacy { core: &self.inner.people }
-    }
-
-    pub fn memberships(&self) -> Memberships<'_> {
-        Memberships { core: &self.inner.conversations }
-    }
-
-    pub fn scheduled_messages(&self) -> ScheduledMessages<'_> {
-        ScheduledMessages { core: &self.inner.messaging }
-    }
-
-    pub fn uploads(&self) -> Uploads<'_> {
-        Uploads { core: &self.inner.files }
-    }
-
-    pub fn attachments(&self) -> Attachments<'_> {
-        Attachments { core: &self.inner.files }
-    }
-
-    pub fn calls(&self) -> Calls<'_> {
-        Calls { core: &self.inner.calls }
-    }
-
-    pub fn presences(&self) -> Presences<'_> {
-        Presences { core: &self.inner.people }
-    }
-
-    pub fn typing(&self) -> Typings<'_> {
-        Typings { core: &self.inner.conversations }
-    }
-
-    pub fn rooms(&self) -> Rooms<'_> {
-        Rooms { core: &self.inner.conversations }
-    }
-
-    pub fn ice_servers(&self) -> IceServers<'_> {
-        IceServers { core: &self.inner.calls }
+        tokio::join!(leave, self.inner.people.notices.close(), self.inner.pushes.close());
     }
 
     pub(super) fn people(&self) -> &Arc<PeopleCore> {
@@ -408,6 +243,11 @@ impl App {
 
     pub fn clock(&self) -> Clock {
         self.inner.base.clock
+    }
+
+    /// Returns the public key with which browsers subscribe to pushes of this server, in Base64 for URLs.
+    pub fn vapid_public_key(&self) -> String {
+        self.inner.pushes.core.pusher.vapid_public_key()
     }
 
     pub fn tokens(&self) -> &Tokens {

@@ -1,6 +1,6 @@
 //! Housekeeping: creates the partitions of the log for the next days, drops old events, and deletes expired tokens,
-//! sessions, codes and challenges, abandoned guests, and the call participants of deleted accounts. All nodes do this
-//! periodically, but only one node at a time.
+//! sessions, codes and challenges, push subscriptions of ended sessions, abandoned guests, and the call participants of
+//! deleted accounts. All nodes do this periodically, but only one node at a time.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::log::{Change, Log, Transaction};
 use crate::metrics::Metrics;
 use crate::store::calls::call_participants;
 use crate::store::people::{guests, login_challenges, passkey_challenges, sessions, sign_in_codes, verification_codes};
+use crate::store::push::subscriptions;
 use crate::store::{Connection, Database, locks};
 
 /// Time after which failed work is retried, unless HOUSEKEEPING_INTERVAL is shorter.
@@ -75,9 +76,10 @@ async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool>
     let passkeys = passkey_challenges::delete_expired(conn, SWEEP_BATCH).await?;
     let sign_ins = sign_in_codes::delete_expired(conn, SWEEP_BATCH).await?;
     let calls = call_participants::delete_orphans(conn, settings.event_retention, SWEEP_BATCH).await?;
-    let deleted = [tokens, sessions, codes, challenges, passkeys, sign_ins, calls];
+    let pushes = subscriptions::delete_ended(conn, SWEEP_BATCH).await?;
+    let deleted = [tokens, sessions, codes, challenges, passkeys, sign_ins, calls, pushes];
     if deleted.iter().sum::<usize>() > 0 {
-        info!(tokens, sessions, codes, challenges, passkeys, sign_ins, calls, "deleted expired rows");
+        info!(tokens, sessions, codes, challenges, passkeys, sign_ins, calls, pushes, "deleted expired rows");
     }
     Ok(deleted.contains(&SWEEP_BATCH))
 }

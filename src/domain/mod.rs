@@ -17,6 +17,7 @@ pub mod messaging;
 pub mod people;
 pub mod permissions;
 mod phone;
+pub mod push;
 pub mod seed;
 mod tasks;
 mod text;

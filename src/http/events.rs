@@ -52,7 +52,7 @@ pub(super) async fn respond(
     // presence.
     server.admit_operation(&caller, parsed.cost.work)?;
     let permit = match caller.identity {
-        Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer.user))),
+        Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer))),
         _ => None,
     };
     server.count_operation(parsed.kind, Transport::EventStream);

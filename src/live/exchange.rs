@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 
 /// Maximum number of messages that wait in a subscription. While the queue is full, the sender waits.
 const INCOMING_QUEUE: usize = 1024;
@@ -26,6 +26,10 @@ pub struct NodeMessage {
     /// missed such a message asks for all facts of the node.
     pub number: u64,
     pub body: Body,
+    /// Changes of devices, which belong to a `Changes` message. They are not part of its list: nodes of the former
+    /// version ignore this member, but they could not read a list with a change that they do not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceChange>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,9 +75,30 @@ pub enum LiveChange {
         user: UserId,
         typing: bool,
     },
+    /// Published in `NodeMessage::devices`.
+    #[serde(skip)]
+    Device(DeviceChange),
 }
 
-/// Whether a connected user is ONLINE or AWAY. The newest value replaces older values.
+/// A change of a device: a session that has a connection to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceChange {
+    pub user: UserId,
+    pub session: SessionId,
+    pub state: DeviceState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceState {
+    /// The device has a connection to the node.
+    Connected(Activity),
+    /// The device has no connection to the node.
+    Disconnected,
+    /// Applies to the device on every node to which the device is connected. AWAY means that its page is hidden.
+    Active(Activity),
+}
+
+/// Whether a connected user or device is ONLINE or AWAY. The newest value replaces older values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Activity {
     /// Time of the change, as Unix time in milliseconds.
@@ -81,11 +106,14 @@ pub struct Activity {
     pub away: bool,
 }
 
-/// The users who are connected to one node, and the conversations that these users have open on this node.
+/// The users and devices that are connected to one node, and the conversations that these users have open on this node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeFacts {
     pub present: Vec<(UserId, Activity)>,
     pub rooms: Vec<(ConversationId, UserId)>,
+    /// Empty if the node is of the former version.
+    #[serde(default)]
+    pub devices: Vec<(UserId, SessionId, Activity)>,
 }
 
 /// The receivers of a message.
@@ -157,4 +185,61 @@ impl Exchange for MemoryExchange {
 
 pub(super) fn channel() -> (mpsc::Sender<Incoming>, mpsc::Receiver<Incoming>) {
     mpsc::channel(INCOMING_QUEUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message as nodes of the former version read and write it.
+    #[derive(Serialize, Deserialize)]
+    struct Former {
+        from: NodeId,
+        number: u64,
+        body: FormerBody,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum FormerBody {
+        Changes(Vec<LiveChange>),
+        All(FormerFacts),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct FormerFacts {
+        present: Vec<(UserId, Activity)>,
+        rooms: Vec<(ConversationId, UserId)>,
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(message: &impl Serialize) -> T {
+        serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nodes_of_the_former_version_ignore_changes_of_devices() {
+        let (user, session) = (UserId(uuid::Uuid::nil()), SessionId(uuid::Uuid::nil()));
+        let activity = Activity { at: 1, away: false };
+        let devices = vec![DeviceChange { user, session, state: DeviceState::Connected(activity) }];
+        let changes = vec![LiveChange::Present { user, activity }];
+        let message = NodeMessage { from: NodeId(7), number: 3, body: Body::Changes(changes.clone()), devices };
+        let former: Former = read(&message);
+        assert_eq!((former.from, former.number), (message.from, message.number));
+        assert!(matches!(former.body, FormerBody::Changes(read) if read == changes));
+        assert_eq!(read::<NodeMessage>(&message).devices, message.devices);
+
+        let facts =
+            NodeFacts { present: vec![(user, activity)], rooms: Vec::new(), devices: vec![(user, session, activity)] };
+        let message = NodeMessage { from: NodeId(7), number: 3, body: Body::All(facts), devices: Vec::new() };
+        let former: Former = read(&message);
+        assert!(matches!(former.body, FormerBody::All(facts) if facts.present == [(user, activity)]));
+    }
+
+    #[test]
+    fn messages_of_the_former_version_have_no_devices() {
+        let facts = FormerFacts { present: Vec::new(), rooms: Vec::new() };
+        let message = Former { from: NodeId(7), number: 3, body: FormerBody::All(facts) };
+        let new: NodeMessage = read(&message);
+        assert!(new.devices.is_empty());
+        assert!(matches!(new.body, Body::All(facts) if facts.devices.is_empty()));
+    }
 }

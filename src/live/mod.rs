@@ -1,5 +1,5 @@
-//! Live state, which is not stored: which users are online, which users are typing, and which users have a conversation
-//! open.
+//! Live state, which is not stored: which users are online and with which devices, which users are typing, and which
+//! users have a conversation open.
 //!
 //! Each node holds the live state of all nodes in memory. A node publishes the changes of its own users. If it has
 //! missed a message of another node, it asks that node for all facts. Redis and Postgres do not store live state,
@@ -31,10 +31,10 @@ pub use watch::{Stamp, Subject, Topic, Watch};
 
 use crate::clock::Clock;
 use crate::config::LiveSettings;
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
-use exchange::Body;
+use exchange::{Body, DeviceChange, LiveChange};
 use peers::HEARTBEATS_PER_TTL;
 use state::State;
 
@@ -114,10 +114,22 @@ impl Live {
         self.tasks.iter().all(|task| !task.is_finished())
     }
 
-    /// Counts a connection of one of the user's devices, until the returned value is dropped.
-    pub fn connect(&self, user: UserId) -> Connected {
-        self.inner.update(|state| state.connect(user));
-        Connected { live: self.clone(), user }
+    /// Counts a connection of one of the user's devices, until the returned value is dropped. `session` is the session
+    /// of the device.
+    pub fn connect(&self, user: UserId, session: SessionId) -> Connected {
+        self.inner.update(|state| state.connect(user, session));
+        Connected { live: self.clone(), user, session }
+    }
+
+    /// Whether the session has a connection to any node and its page is not hidden, so that its user sees what happens
+    /// without a push.
+    pub fn is_session_visible(&self, session: SessionId) -> bool {
+        self.lock().facts.is_visible(session)
+    }
+
+    /// Whether any session of the user is visible, as `is_session_visible` defines it.
+    pub fn is_visible_anywhere(&self, user: UserId) -> bool {
+        self.lock().facts.is_visible_anywhere(user)
     }
 
     pub fn status(&self, user: UserId) -> Status {
@@ -136,9 +148,10 @@ impl Live {
         self.inner.update(|state| state.notify(Subject::Presence(user)));
     }
 
-    /// Marks an online user as away or as not away. The mark ends when the user goes offline.
-    pub fn set_away(&self, user: UserId, away: bool) {
-        self.inner.update(|state| state.set_away(user, away));
+    /// Marks an online user as away or as not away, and the page of the session as hidden or as not hidden. The mark of
+    /// the user ends when the user goes offline, and the mark of the session when its last connection closes.
+    pub fn set_away(&self, user: UserId, session: SessionId, away: bool) {
+        self.inner.update(|state| state.set_away(user, session, away));
     }
 
     pub fn set_typing(&self, conversation: ConversationId, user: UserId, typing: bool) {
@@ -233,7 +246,9 @@ impl Inner {
         }
         for changes in outbox.changes.chunks(MAX_CHANGES_PER_MESSAGE) {
             *number += 1;
-            self.publish(Target::AllNodes, *number, Body::Changes(changes.to_vec())).await;
+            let (devices, changes) = split(changes);
+            let message = NodeMessage { from: self.own_id, number: *number, body: Body::Changes(changes), devices };
+            self.publish_message(Target::AllNodes, &message).await;
         }
         for to in outbox.fact_requests {
             self.publish(to, *number, Body::Ask).await;
@@ -247,11 +262,14 @@ impl Inner {
         }
     }
 
+    async fn publish(&self, to: Target, number: u64, body: Body) {
+        self.publish_message(to, &NodeMessage { from: self.own_id, number, body, devices: Vec::new() }).await;
+    }
+
     /// Publishes a message with a timeout. Other nodes notice a lost message by the missing number, and ask for the
     /// facts of this node.
-    async fn publish(&self, to: Target, number: u64, body: Body) {
-        let message = NodeMessage { from: self.own_id, number, body };
-        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &message)).await {
+    async fn publish_message(&self, to: Target, message: &NodeMessage) {
+        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "publishing presence and typing to the other nodes failed"),
             Err(_) => warn!(after = ?PUBLISH_TIMEOUT, "publishing presence and typing to the other nodes timed out"),
@@ -259,15 +277,28 @@ impl Inner {
     }
 }
 
+/// Separates the changes of devices from the other changes.
+fn split(changes: &[LiveChange]) -> (Vec<DeviceChange>, Vec<LiveChange>) {
+    let (mut devices, mut others) = (Vec::new(), Vec::new());
+    for &change in changes {
+        match change {
+            LiveChange::Device(change) => devices.push(change),
+            change => others.push(change),
+        }
+    }
+    (devices, others)
+}
+
 /// A connection of a user's device, which counts until this value is dropped; see [`Live::connect`].
 pub struct Connected {
     live: Live,
     user: UserId,
+    session: SessionId,
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.live.inner.update(|state| state.disconnect(self.user));
+        self.live.inner.update(|state| state.disconnect(self.user, self.session));
     }
 }
 

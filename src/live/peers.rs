@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Status;
-use super::exchange::{Body, NodeFacts, NodeId, NodeMessage, Target};
+use super::exchange::{Body, LiveChange, NodeFacts, NodeId, NodeMessage, Target};
 use super::state::{State, Timer};
 use crate::ids::UserId;
 
@@ -19,7 +19,7 @@ pub(super) const HEARTBEATS_PER_TTL: u32 = 4;
 impl State {
     /// Handles a message of another node, or of this node itself.
     pub(super) fn receive(&mut self, message: NodeMessage) {
-        let NodeMessage { from, number, body } = message;
+        let NodeMessage { from, number, body, devices } = message;
         if from == self.own_id {
             if matches!(body, Body::Alive) {
                 self.count_heartbeat();
@@ -50,6 +50,7 @@ impl State {
                 self.timers.insert((until, Timer::Peer(from)));
             }
         }
+        devices.into_iter().for_each(|change| self.apply(from, LiveChange::Device(change)));
     }
 
     /// Asks all nodes for their facts, because the subscription is established for the first time or again.

@@ -9,13 +9,13 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::exchange::{Activity, LiveChange, NodeId, Target};
+use super::exchange::{Activity, DeviceChange, DeviceState, LiveChange, NodeId, Target};
 use super::facts::Facts;
 use super::peer::Peer;
 use super::watch::{Stamp, Subject, Topic, Watchers};
 use crate::clock::Clock;
 use crate::config::LiveSettings;
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 use crate::metrics::{LiveKind, Metrics};
 
 /// Time for which a node remembers when a user was last seen. Postgres has stored the last-seen time before this time
@@ -39,6 +39,8 @@ pub(super) struct State {
     /// this node remembers it.
     seen: HashMap<UserId, (DateTime<Utc>, Instant)>,
     connections: HashMap<UserId, Connections>,
+    /// Number of connections of each device to this node.
+    devices: HashMap<SessionId, usize>,
     /// Number of a user's devices that have a conversation open on this node.
     entered: HashMap<(ConversationId, UserId), usize>,
     pub(super) peers: BTreeMap<NodeId, Peer>,
@@ -105,6 +107,7 @@ impl State {
             typing: BTreeMap::new(),
             seen: HashMap::new(),
             connections: HashMap::new(),
+            devices: HashMap::new(),
             entered: HashMap::new(),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -119,21 +122,36 @@ impl State {
         }
     }
 
-    /// Adds a connection of the user to this node. Only the first connection is published.
-    pub(super) fn connect(&mut self, user: UserId) {
+    /// Adds a connection of one of the user's devices to this node. Only the first connection of the user, and of the
+    /// device, is published.
+    pub(super) fn connect(&mut self, user: UserId, session: SessionId) {
         let known = self.connections.contains_key(&user);
         let connections = self.connections.entry(user).or_default();
         connections.count += 1;
         connections.closed = None;
         if !known {
-            let activity = self.facts.activity(user).unwrap_or(Activity { at: self.now_millis(), away: false });
+            let activity = self.facts.users.activity(user).unwrap_or(self.online());
             self.apply_and_broadcast(LiveChange::Present { user, activity });
+        }
+        let connections = self.devices.entry(session).or_default();
+        *connections += 1;
+        if *connections == 1 {
+            let activity = self.facts.device(session).unwrap_or(self.online());
+            self.change_device(user, session, DeviceState::Connected(activity));
         }
     }
 
-    /// Removes a connection of the user. After the last connection closes, this node publishes that the user is absent,
-    /// unless the user reconnects within PRESENCE_GRACE.
-    pub(super) fn disconnect(&mut self, user: UserId) {
+    /// Removes a connection of one of the user's devices. After the last connection of the device closes, this node
+    /// publishes at once that the device is disconnected, so that its pushes do not wait. After the last connection of
+    /// the user closes, this node publishes that the user is absent, unless the user reconnects within PRESENCE_GRACE.
+    pub(super) fn disconnect(&mut self, user: UserId, session: SessionId) {
+        if let Some(connections) = self.devices.get_mut(&session) {
+            *connections -= 1;
+            if *connections == 0 {
+                self.devices.remove(&session);
+                self.change_device(user, session, DeviceState::Disconnected);
+            }
+        }
         let Some(connections) = self.connections.get_mut(&user) else { return };
         connections.count -= 1;
         if connections.count == 0 {
@@ -143,14 +161,26 @@ impl State {
         }
     }
 
-    /// Marks the user as away or as not away. Does nothing if the user is offline.
-    pub(super) fn set_away(&mut self, user: UserId, away: bool) {
-        if let Some(activity) = self.facts.activity(user)
-            && activity.away != away
-        {
-            let at = self.now_millis().max(activity.at + 1);
-            self.apply_and_broadcast(LiveChange::Activity { user, activity: Activity { at, away } });
+    /// Marks the user, and the page of the device, as away or as not away. Does nothing if the user is offline, or if
+    /// the device is not connected.
+    pub(super) fn set_away(&mut self, user: UserId, session: SessionId, away: bool) {
+        if let Some(activity) = self.changed(self.facts.users.activity(user), away) {
+            self.apply_and_broadcast(LiveChange::Activity { user, activity });
         }
+        if let Some(activity) = self.changed(self.facts.device(session), away) {
+            self.change_device(user, session, DeviceState::Active(activity));
+        }
+    }
+
+    /// Returns an activity that is newer than `known` and has the value `away`. Returns None if the known activity has
+    /// this value, or if none is known.
+    fn changed(&self, known: Option<Activity>, away: bool) -> Option<Activity> {
+        let known = known.filter(|known| known.away != away)?;
+        Some(Activity { at: self.now_millis().max(known.at + 1), away })
+    }
+
+    fn change_device(&mut self, user: UserId, session: SessionId, state: DeviceState) {
+        self.apply_and_broadcast(LiveChange::Device(DeviceChange { user, session, state }));
     }
 
     pub(super) fn set_typing(&mut self, conversation: ConversationId, user: UserId, typing: bool) {
@@ -243,6 +273,7 @@ impl State {
             LiveChange::Present { .. } | LiveChange::Absent { .. } | LiveChange::Activity { .. } => LiveKind::Presence,
             LiveChange::Entered { .. } | LiveChange::Left { .. } => LiveKind::Room,
             LiveChange::Typing { .. } => LiveKind::Typing,
+            LiveChange::Device(_) => LiveKind::Device,
         });
         if self.outbox.changes.len() >= MAX_OUTBOX {
             self.outbox.changes.clear();
@@ -255,14 +286,14 @@ impl State {
         match change {
             LiveChange::Present { user, activity } => {
                 self.seen.remove(&user);
-                self.change_facts(&[user], &[], |facts| facts.set_present(node, user, activity));
+                self.change_facts(&[user], &[], |facts| facts.users.connect(node, user, activity));
             }
             LiveChange::Absent { user, seen } => {
-                self.change_facts(&[user], &[], |facts| facts.set_absent(node, user));
+                self.change_facts(&[user], &[], |facts| facts.users.disconnect(node, user));
                 self.remember_seen(user, seen);
             }
             LiveChange::Activity { user, activity } => {
-                self.change_facts(&[user], &[], |facts| facts.set_activity(user, activity));
+                self.change_facts(&[user], &[], |facts| facts.users.set_activity(user, activity));
             }
             LiveChange::Entered { conversation, user } => {
                 self.change_facts(&[], &[(conversation, user)], |facts| facts.enter(node, conversation, user));
@@ -278,6 +309,7 @@ impl State {
                     self.notify(Subject::Typing(conversation, user));
                 }
             }
+            LiveChange::Device(change) => self.facts.change_device(node, change),
         }
     }
 
@@ -333,6 +365,10 @@ impl State {
                 listeners.filter(|listener| *listener != user).map(Topic::Inbox).for_each(notify);
             }
         }
+    }
+
+    fn online(&self) -> Activity {
+        Activity { at: self.now_millis(), away: false }
     }
 
     fn now_millis(&self) -> i64 {

@@ -104,16 +104,22 @@ impl Consumer {
     /// Handles events until the task is cancelled. `head` is the position of this node's tail, which wakes the
     /// consumer. `work` handles a batch in its transaction, and returns whether it has more work to do. It also gets
     /// batches without events.
-    pub async fn run(
+    pub async fn run(self, head: watch::Receiver<Seq>, work: impl AsyncFnMut(&mut Connection, Batch) -> Result<bool>) {
+        self.run_then(head, work, || {}).await;
+    }
+
+    /// Same as `run`, and calls `committed` after each poll that has not failed, so after the commit of each batch.
+    pub async fn run_then(
         self,
         mut head: watch::Receiver<Seq>,
         mut work: impl AsyncFnMut(&mut Connection, Batch) -> Result<bool>,
+        mut committed: impl FnMut(),
     ) {
         let mut idle_polls: u32 = 0;
         loop {
             sleep(self.settings.consumer_interval).await;
             head.mark_unchanged();
-            match self.poll_until_idle(idle_polls.is_multiple_of(IDLE_POLLS), &mut work).await {
+            match self.poll_until_idle(idle_polls.is_multiple_of(IDLE_POLLS), &mut work, &mut committed).await {
                 Ok(Polled::Idle | Polled::More) => {
                     idle_polls = idle_polls.wrapping_add(1);
                     // A poll also finds events that the tail has not reported.
@@ -136,9 +142,12 @@ impl Consumer {
         &self,
         mut is_due: bool,
         work: &mut impl AsyncFnMut(&mut Connection, Batch) -> Result<bool>,
+        committed: &mut impl FnMut(),
     ) -> Result<Polled> {
         loop {
-            match self.poll(is_due, work).await? {
+            let polled = self.poll(is_due, work).await?;
+            committed();
+            match polled {
                 Polled::More => is_due = true,
                 other => return Ok(other),
             }

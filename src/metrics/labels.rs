@@ -29,6 +29,7 @@ pub enum LiveKind {
     Presence,
     Typing,
     Room,
+    Device,
 }
 
 /// The outcome of a request to S3.

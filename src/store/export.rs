@@ -13,14 +13,16 @@ use super::messaging::scheduled_messages::ScheduledMessage;
 use super::people::identities::Identity;
 use super::people::passkeys::Passkey;
 use super::people::sessions::Session;
+use super::push::subscriptions::PushSubscription;
 use super::schema::{
     attachments, blocks, contact_requests, contacts, conversations, identities, message_reactions, messages,
-    participants, passkeys, scheduled_messages, sessions,
+    participants, passkeys, push_subscriptions, scheduled_messages, sessions,
 };
 use super::{Connection, connect};
 use crate::error::Result;
 use crate::ids::{
-    AttachmentId, ConversationId, IdentityId, MessageId, PasskeyId, ScheduledMessageId, SessionId, UserId,
+    AttachmentId, ConversationId, IdentityId, MessageId, PasskeyId, PushSubscriptionId, ScheduledMessageId, SessionId,
+    UserId,
 };
 
 /// A read-only snapshot of the database. Its statements have no timeout, because the creation of an archive can take
@@ -94,6 +96,25 @@ pub async fn identities(
         .into_boxed();
     if let Some(after) = after {
         query = query.filter(identities::id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// Reads the user's push subscriptions, including those of ended sessions that are not deleted yet.
+pub async fn push_subscriptions(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<PushSubscriptionId>,
+    limit: i64,
+) -> QueryResult<Vec<PushSubscription>> {
+    let mut query = push_subscriptions::table
+        .filter(push_subscriptions::user_id.eq(user))
+        .order(push_subscriptions::id)
+        .limit(limit)
+        .select(PushSubscription::as_select())
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(push_subscriptions::id.gt(after));
     }
     query.load(conn).await
 }

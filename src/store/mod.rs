@@ -11,6 +11,7 @@ mod migrations;
 pub mod people;
 mod pooler;
 mod prepared;
+pub mod push;
 pub mod schema;
 pub mod seed;
 mod text_enum;

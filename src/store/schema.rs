@@ -269,6 +269,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    notification_settings (user_id) {
+        user_id -> Uuid,
+        content -> Text,
+        quiet_from -> Nullable<Int2>,
+        quiet_to -> Nullable<Int2>,
+        time_zone -> Text,
+        email_digests -> Bool,
+        digested_up_to -> Nullable<Timestamptz>,
+        unsubscribe_token -> Nullable<Bytea>,
+    }
+}
+
+diesel::table! {
     participants (conversation_id, user_id) {
         conversation_id -> Uuid,
         user_id -> Uuid,
@@ -284,6 +297,7 @@ diesel::table! {
         hidden_up_to -> Int4,
         unread_mentions -> Int4,
         unannounced -> Bool,
+        notification_level -> Text,
     }
 }
 
@@ -306,6 +320,62 @@ diesel::table! {
         backed_up -> Bool,
         created_at -> Timestamptz,
         last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    push_deliveries (subscription_id, key) {
+        subscription_id -> Uuid,
+        key -> Text,
+        kind -> Text,
+        service -> Text,
+        conversation_id -> Nullable<Uuid>,
+        message_id -> Nullable<Uuid>,
+        call_id -> Nullable<Uuid>,
+        version -> Int8,
+        created_at -> Timestamptz,
+        due_at -> Timestamptz,
+        attempts -> Int4,
+        claimed_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    push_keys (singleton) {
+        singleton -> Bool,
+        vapid_private_key -> Bytea,
+    }
+}
+
+diesel::table! {
+    push_rings (call_id, subscription_id) {
+        call_id -> Uuid,
+        subscription_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    push_shown (subscription_id, conversation_id) {
+        subscription_id -> Uuid,
+        conversation_id -> Uuid,
+        message_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    push_subscriptions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        session_id -> Uuid,
+        transport -> Text,
+        address -> Text,
+        service -> Text,
+        p256dh -> Nullable<Bytea>,
+        auth -> Nullable<Bytea>,
+        environment -> Nullable<Text>,
+        voip_token -> Nullable<Text>,
+        created_at -> Timestamptz,
+        last_delivered_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -467,10 +537,17 @@ diesel::joinable!(message_hidden -> users (user_id));
 diesel::joinable!(message_reactions -> messages (message_id));
 diesel::joinable!(message_reactions -> users (user_id));
 diesel::joinable!(messages -> conversations (conversation_id));
+diesel::joinable!(notification_settings -> users (user_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
 diesel::joinable!(passkey_challenges -> users (user_id));
 diesel::joinable!(passkeys -> users (user_id));
+diesel::joinable!(push_deliveries -> push_subscriptions (subscription_id));
+diesel::joinable!(push_rings -> calls (call_id));
+diesel::joinable!(push_rings -> push_subscriptions (subscription_id));
+diesel::joinable!(push_shown -> push_subscriptions (subscription_id));
+diesel::joinable!(push_subscriptions -> sessions (session_id));
+diesel::joinable!(push_subscriptions -> users (user_id));
 diesel::joinable!(recovery_codes -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(removed_participants -> conversations (conversation_id));
@@ -505,9 +582,15 @@ diesel::allow_tables_to_appear_in_same_query!(
     message_hidden,
     message_reactions,
     messages,
+    notification_settings,
     participants,
     passkey_challenges,
     passkeys,
+    push_deliveries,
+    push_keys,
+    push_rings,
+    push_shown,
+    push_subscriptions,
     recovery_codes,
     refresh_tokens,
     registration_invites,

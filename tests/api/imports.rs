@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 7] = [
 /// Modules that assemble the program. These modules may import from all layers.
 const PROGRAM: [&str; 3] = ["main", "lib", "cli"];
 /// The rooms in the order of imports: each room may import only from the rooms after it.
-const ROOMS: [&str; 5] = ["conversations", "calls", "messaging", "people", "files"];
+const ROOMS: [&str; 6] = ["push", "conversations", "calls", "messaging", "people", "files"];
 /// Files of `domain` that concern several rooms. These files may import from all rooms.
 const ABOVE_ROOMS: [&str; 5] = ["app", "account_deletion", "blocks", "inbox", "seed"];
 

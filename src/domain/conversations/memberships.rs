@@ -1,4 +1,5 @@
-//! The state of a conversation for one participant, which other users do not see: archived, pinned, muted.
+//! The state of a conversation for one participant, which other users do not see: archived, pinned, muted, and which
+//! messages notify.
 
 use std::sync::Arc;
 

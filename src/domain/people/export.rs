@@ -22,6 +22,8 @@ use crate::store::people::passkeys::Passkey;
 use crate::store::people::sessions::Session;
 use crate::store::people::users::User;
 use crate::store::people::{recovery_codes, totp_factors};
+use crate::store::push::settings::{self, NotificationSettings};
+use crate::store::push::subscriptions::PushSubscription;
 
 /// Maximum number of rows that one query reads.
 const PAGE_SIZE: i64 = 1000;
@@ -44,9 +46,9 @@ impl From<diesel::result::Error> for ExportError {
 }
 
 /// Writes the data that the user has entered and sent: profile, sessions, second factors without their secrets,
-/// identities, memberships, the user's own messages and reactions, contacts and blocks, and the names and S3 keys of
-/// the user's files. All data comes from one snapshot of the database. At most one page of rows is in memory. `user` is
-/// an id or a username.
+/// identities, notification settings, push subscriptions without their keys, memberships, the user's own messages and
+/// reactions, contacts and blocks, and the names and S3 keys of the user's files. All data comes from one snapshot of
+/// the database. At most one page of rows is in memory. `user` is an id or a username.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -55,10 +57,13 @@ pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Wr
     write!(out, "\"user\": {}", profile(&row))?;
     let totp = totp(snapshot.conn(), row.id).await?;
     write!(out, ",\n\"totp\": {totp}")?;
+    let notifications = notification_settings(&settings::find(snapshot.conn(), row.id).await?);
+    write!(out, ",\n\"notificationSettings\": {notifications}")?;
     let mut archive = Archive { snapshot, user: row.id, out };
     archive.list("sessions", export::sessions, |row| row.id, session).await?;
     archive.list("passkeys", export::passkeys, |row| row.id, passkey).await?;
     archive.list("identities", export::identities, |row| row.id, identity).await?;
+    archive.list("pushSubscriptions", export::push_subscriptions, |row| row.id, push_subscription).await?;
     archive.list("memberships", export::memberships, |(_, conversation)| conversation.id, membership).await?;
     archive.list("messages", export::messages, |(row, _)| row.id, message).await?;
     archive.list("contacts", export::contacts, |(other, _)| *other, other).await?;
@@ -139,6 +144,26 @@ fn passkey(row: &Passkey) -> Value {
     })
 }
 
+fn notification_settings(row: &NotificationSettings) -> Value {
+    let quiet_hours = row
+        .quiet_from
+        .zip(row.quiet_to)
+        .map(|(from, to)| json!({ "fromMinute": from, "toMinute": to, "timeZone": row.time_zone }));
+    json!({ "content": row.content.as_str(), "quietHours": quiet_hours, "emailDigests": row.email_digests })
+}
+
+/// Formats a push subscription without its keys. The address shows which service the device uses.
+fn push_subscription(row: &PushSubscription) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "sessionId": row.session_id.to_string(),
+        "transport": row.transport.as_str(),
+        "address": row.address,
+        "createdAt": row.created_at,
+        "lastDeliveredAt": row.last_delivered_at,
+    })
+}
+
 fn membership((row, conversation): &(Participant, Conversation)) -> Value {
     json!({
         "conversationId": conversation.id.to_string(),
@@ -149,6 +174,7 @@ fn membership((row, conversation): &(Participant, Conversation)) -> Value {
         "archived": row.archived,
         "pinned": row.pinned,
         "mutedUntil": row.muted_until,
+        "notificationLevel": row.notification_level.as_str(),
         "lastDeliveredNumber": row.last_delivered_number,
         "lastReadNumber": row.last_read_number,
     })

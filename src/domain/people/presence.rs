@@ -42,20 +42,21 @@ impl Presence {
 }
 
 impl Presences<'_> {
-    /// Registers an open connection of one of the user's devices. The user is online until the returned value is
-    /// dropped, and for PRESENCE_GRACE after that.
-    pub fn connect(&self, user: UserId) -> Connected {
-        self.core.live.connect(user)
+    /// Registers an open connection of the viewer's device. The user is online until the returned value is dropped, and
+    /// for PRESENCE_GRACE after that.
+    pub fn connect(&self, viewer: Viewer) -> Connected {
+        self.core.live.connect(viewer.user, viewer.session)
     }
 
-    /// Sets the viewer to ONLINE or AWAY on all devices. OFFLINE cannot be set, because it means that the user has no
+    /// Sets the viewer to ONLINE or AWAY on all devices. AWAY also means that the page of the viewer's device is hidden,
+    /// so that this device gets pushes. OFFLINE cannot be set, because it means that the user has no
     /// connection. A viewer without a connection stays OFFLINE.
     pub async fn set(&self, viewer: Viewer, status: Status) -> Result<Presence> {
         if status == Status::Offline {
             return Err(Error::invalid("status", "Set ONLINE or AWAY. A user without a connection is OFFLINE."));
         }
         self.core.base.check_rate(Rate::Announcements, viewer, 1)?;
-        self.core.live.set_away(viewer.user, status == Status::Away);
+        self.core.live.set_away(viewer.user, viewer.session, status == Status::Away);
         let mut presences = self.of(viewer.user, &[viewer.user]).await?;
         Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))
     }

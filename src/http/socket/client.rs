@@ -67,7 +67,7 @@ impl Client {
         self.permit = Some(permit.map_err(|_| End::Close(Close::TOO_MANY_SOCKETS))?);
         self.lifetime = Lifetime::of(server, viewer);
         check_session(server, viewer).await?;
-        self.connected = Some(server.app.presences().connect(viewer.user));
+        self.connected = Some(server.app.presences().connect(viewer));
         self.caller.identity = Identity::SignedIn(viewer);
         self.anonymous = None;
         Ok(())

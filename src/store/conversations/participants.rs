@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use crate::ids::{ConversationId, ParticipantId, UserId};
@@ -10,6 +10,10 @@ use crate::store::schema::participants;
 use crate::store::{Connection, Prepared, text_enum};
 
 text_enum!(ParticipantRole { Owner = "OWNER", Admin = "ADMIN", Member = "MEMBER" });
+text_enum!(
+    /// The messages of a conversation that notify a participant: all, those that mention the participant, or none.
+    NotificationLevel { All = "all", Mentions = "mentions", Nothing = "nothing" }
+);
 
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = participants, check_for_backend(diesel::pg::Pg))]
@@ -33,6 +37,7 @@ pub struct Participant {
     pub hidden_up_to: i32,
     /// Number of unread messages that mention the participant.
     pub unread_mentions: i32,
+    pub notification_level: NotificationLevel,
 }
 
 impl Participant {
@@ -58,6 +63,7 @@ impl Participant {
             muted_until: None,
             hidden_up_to: 0,
             unread_mentions: 0,
+            notification_level: NotificationLevel::All,
         }
     }
 
@@ -69,8 +75,8 @@ impl Participant {
 }
 
 pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
-    /// Maximum number of rows in one statement. Postgres allows 65,535 parameters in a statement, and a row has 13.
-    const ROWS: usize = 5000;
+    /// Maximum number of rows in one statement. Postgres allows 65,535 parameters in a statement, and a row has 14.
+    const ROWS: usize = 4000;
     for rows in rows.chunks(ROWS) {
         diesel::insert_into(participants::table).values(rows).execute(conn).await?;
     }
@@ -97,7 +103,7 @@ pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId
          FROM unnest($1, $2) AS wanted (user_id, conversation_id)
          CROSS JOIN LATERAL (
              SELECT conversation_id, user_id, id, role, joined_at, last_delivered_number, last_read_number, uncounted,
-                 archived, pinned, muted_until, hidden_up_to, unread_mentions
+                 archived, pinned, muted_until, hidden_up_to, unread_mentions, notification_level
              FROM participants
              WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
              LIMIT 1
@@ -307,6 +313,7 @@ pub struct MembershipChanges {
     pub archived: Option<bool>,
     pub pinned: Option<bool>,
     pub muted_until: Option<Option<DateTime<Utc>>>,
+    pub notification_level: Option<NotificationLevel>,
 }
 
 /// Stores the changes of the user's settings for the conversation. Returns whether a setting has changed.
@@ -318,16 +325,18 @@ pub async fn update_membership(
 ) -> QueryResult<bool> {
     diesel::sql_query(
         "UPDATE participants AS old
-         SET archived = new.archived, pinned = new.pinned, muted_until = new.muted_until
+         SET archived = new.archived, pinned = new.pinned, muted_until = new.muted_until,
+             notification_level = new.notification_level
          FROM (
              SELECT conversation_id, user_id, coalesce($3, archived) AS archived, coalesce($4, pinned) AS pinned,
-                 CASE WHEN $5 THEN $6 ELSE muted_until END AS muted_until
+                 CASE WHEN $5 THEN $6 ELSE muted_until END AS muted_until,
+                 coalesce($7, notification_level) AS notification_level
              FROM participants WHERE conversation_id = $1 AND user_id = $2
              FOR NO KEY UPDATE
          ) AS new
          WHERE old.conversation_id = new.conversation_id AND old.user_id = new.user_id
-             AND (old.archived, old.pinned, old.muted_until)
-                 IS DISTINCT FROM (new.archived, new.pinned, new.muted_until)",
+             AND (old.archived, old.pinned, old.muted_until, old.notification_level)
+                 IS DISTINCT FROM (new.archived, new.pinned, new.muted_until, new.notification_level)",
     )
     .bind::<SqlUuid, _>(conversation)
     .bind::<SqlUuid, _>(user)
@@ -335,6 +344,7 @@ pub async fn update_membership(
     .bind::<Nullable<Bool>, _>(changes.pinned)
     .bind::<Bool, _>(changes.muted_until.is_some())
     .bind::<Nullable<Timestamptz>, _>(changes.muted_until.flatten())
+    .bind::<Nullable<Text>, _>(changes.notification_level)
     .execute(conn)
     .await
     .map(|updated| updated == 1)

@@ -1,0 +1,12 @@
+//! Rows of push notifications: devices, settings, what waits to be sent, and what devices show.
+
+pub mod deliveries;
+pub mod digests;
+pub mod dismissals;
+pub mod facts;
+pub mod keys;
+pub mod planning;
+pub mod rings;
+pub mod settings;
+pub mod shown;
+pub mod subscriptions;
