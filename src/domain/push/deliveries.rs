@@ -20,7 +20,6 @@ use super::places::{Free, Places};
 use super::texts::{self, Letter, Unsent, Writer};
 use crate::config::{PUSH_CONCURRENCY_PER_HOST, PushContent, PushSettings, SEND_TIMEOUT};
 use crate::error::{RETRY_DELAY, Result};
-use crate::push::Outcome;
 use crate::store::push::deliveries::{self, Claimed, DeliveryKind, Room};
 
 /// Time after which another node may claim a delivery that was claimed and not finished. A push is answered within
@@ -186,7 +185,7 @@ impl Worker {
             let started = Instant::now();
             let outcome = pusher.send(&target, &push).await;
             let took = started.elapsed();
-            metrics.sent(delivery.transport.as_str(), label(&outcome), took);
+            metrics.sent(delivery.transport.as_str(), outcome.as_str(), took);
             drop(place);
             Sent { delivery, message, voip_token, remaining: push.ttl.saturating_sub(took), outcome }
         });
@@ -265,14 +264,4 @@ impl Worker {
 
 fn places(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Returns the label of an outcome in the metrics.
-const fn label(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Delivered => "delivered",
-        Outcome::Gone => "gone",
-        Outcome::Retry { .. } => "retry",
-        Outcome::Refused { .. } => "refused",
-    }
 }

@@ -189,8 +189,8 @@ impl DigestMailer {
         }
         let users: Vec<_> = due.iter().map(|candidate| candidate.id).collect();
         let missed = digests::missed(conn, &users, window.now, MAX_CONVERSATIONS).await?;
-        let messages = missed.iter().map(|row| (row.message_id, row.kind, row.body.as_deref()));
-        let details = Details::read(conn, messages).await?;
+        let messages: Vec<_> = missed.iter().map(|row| (row.message_id, row.kind, row.body.as_deref())).collect();
+        let details = Details::read(conn, &messages).await?;
         let mut by_user: HashMap<_, Vec<_>> = HashMap::new();
         for row in missed {
             by_user.entry(row.user_id).or_default().push(row);

@@ -39,10 +39,10 @@ pub(super) struct Details {
 
 impl Facts {
     pub(super) async fn read(conn: &mut Connection, claimed: &[Claimed], now: DateTime<Utc>) -> QueryResult<Self> {
-        let messages = pairs(claimed, DeliveryKind::Message, |row| row.conversation_id);
-        let shown = facts::shown(conn, &messages, now).await?;
-        let details =
-            Details::read(conn, shown.iter().map(|row| (row.message_id, row.kind, row.body.as_deref()))).await?;
+        let notified = pairs(claimed, DeliveryKind::Message, |row| row.conversation_id);
+        let shown = facts::shown(conn, &notified, now).await?;
+        let messages: Vec<_> = shown.iter().map(|row| (row.message_id, row.kind, row.body.as_deref())).collect();
+        let details = Details::read(conn, &messages).await?;
         let dismissed = pairs(claimed, DeliveryKind::Dismiss, |row| row.conversation_id);
         let unread = facts::unread_in(conn, &dismissed).await?;
         let calls = pairs(claimed, DeliveryKind::Call, |row| row.call_id);
@@ -61,12 +61,12 @@ impl Facts {
 
 impl Details {
     /// Reads the details of messages, each given by its id, kind and body.
-    pub(super) async fn read<'a>(
+    pub(super) async fn read(
         conn: &mut Connection,
-        messages: impl Iterator<Item = (MessageId, MessageKind, Option<&'a str>)>,
+        messages: &[(MessageId, MessageKind, Option<&str>)],
     ) -> QueryResult<Self> {
         let (mut with_attachments, mut mentioning) = (BTreeSet::new(), BTreeSet::new());
-        for (id, kind, body) in messages {
+        for &(id, kind, body) in messages {
             if kind != MessageKind::Text {
                 with_attachments.insert(id);
             }

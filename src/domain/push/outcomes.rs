@@ -10,11 +10,11 @@ use tracing::warn;
 
 use super::texts;
 use crate::error::Result;
-use crate::ids::{CallId, ConversationId, MessageId, PushSubscriptionId};
+use crate::ids::{ConversationId, MessageId, PushSubscriptionId};
 use crate::push::Outcome;
 use crate::random::Random;
 use crate::store::Connection;
-use crate::store::push::deliveries::{self, Claimed, DeliveryKind, Finished, Postponed};
+use crate::store::push::deliveries::{self, Claimed, Finished, Postponed};
 use crate::store::push::shown;
 
 /// Time before the second attempt. It doubles with each further attempt.
@@ -23,7 +23,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 /// Minimum time between two warnings for the same reason.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
-/// Maximum number of reasons that are remembered. Push services write them, so there can be any number.
+/// Maximum number of reasons that are remembered. Clients name the services, so there can be any number.
 const MAX_REASONS: usize = 100;
 
 /// A push whose sending has ended.
@@ -46,9 +46,6 @@ pub(super) struct Batch {
     delivered: Vec<PushSubscriptionId>,
     /// The messages that devices show now. None if the device shows nothing of the conversation any more.
     shown: BTreeMap<(PushSubscriptionId, ConversationId), Option<MessageId>>,
-    /// The notifications that may have become obsolete while their deliveries were claimed.
-    checked: Vec<(PushSubscriptionId, ConversationId)>,
-    rung: Vec<(PushSubscriptionId, CallId)>,
     /// Subscriptions that no longer exist at their push services, with their addresses.
     gone: Vec<(PushSubscriptionId, String)>,
     /// Subscriptions whose PushKit tokens no longer exist, with the tokens.
@@ -69,9 +66,6 @@ impl Batch {
                 self.delivered.push(subscription);
                 if let Some(conversation) = texts::conversation_of(&delivery) {
                     self.shown.insert((subscription, conversation), message);
-                }
-                if let (DeliveryKind::Call, Some(call)) = (delivery.kind, delivery.call_id) {
-                    self.rung.push((subscription, call));
                 }
                 self.finish(&delivery);
             }
@@ -100,9 +94,6 @@ impl Batch {
 
     /// Adds a delivery that is not needed any more.
     pub(super) fn finish(&mut self, delivery: &Claimed) {
-        if let (DeliveryKind::Message, Some(conversation)) = (delivery.kind, delivery.conversation_id) {
-            self.checked.push((delivery.subscription_id, conversation));
-        }
         self.finished.push(Finished {
             subscription: delivery.subscription_id,
             key: delivery.key.clone(),
@@ -129,12 +120,9 @@ impl Batch {
     /// Stores the results. If this fails, it can be called again: rows that are no longer claimed do not change.
     pub(super) async fn store(&self, conn: &mut Connection, now: DateTime<Utc>) -> Result<()> {
         conn.transaction(async |conn| self.store_in(conn, now).await).await?;
-        // These read what other transactions have committed before the rows above were visible.
-        let (dismissed, ended) =
-            (shown::dismiss_obsolete(conn, &self.checked).await?, shown::end_calls(conn, &self.rung).await?);
-        if dismissed + ended > 0 {
-            tracing::debug!(dismissed, ended, "notifications became obsolete while they were sent");
-        }
+        // In a transaction of its own: a transaction that plans deliveries can hold the subscriptions, and wait for the
+        // deliveries above.
+        deliveries::delete_subscriptions(conn, &self.gone).await?;
         Ok(())
     }
 
@@ -148,7 +136,6 @@ impl Batch {
         shown::set(conn, &set).await?;
         let removed: Vec<_> = self.shown.iter().filter(|(_, message)| message.is_none()).map(|(&key, _)| key).collect();
         shown::remove(conn, &removed).await?;
-        deliveries::delete_subscriptions(conn, &self.gone).await?;
         Ok(())
     }
 }

@@ -237,7 +237,7 @@ fn target(delivery: &Claimed) -> Result<Target, String> {
     let address = delivery.address.clone();
     let keys = || {
         let (p256dh, auth) = (delivery.p256dh.clone(), delivery.auth.clone());
-        ReceiverKeys::new(p256dh.unwrap_or_default(), auth.unwrap_or_default()).map_err(|error| error.to_string())
+        ReceiverKeys::new(p256dh.unwrap_or_default(), auth.unwrap_or_default())
     };
     Ok(match delivery.transport {
         PushTransport::WebPush => Target::WebPush { endpoint: address, keys: keys()? },
@@ -267,4 +267,79 @@ pub(super) fn voip_token(target: &Target) -> Option<&str> {
 pub(super) fn conversation_of(delivery: &Claimed) -> Option<ConversationId> {
     let about_messages = matches!(delivery.kind, DeliveryKind::Message | DeliveryKind::Dismiss);
     delivery.conversation_id.filter(|_| about_messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::AttachmentId;
+    use crate::random::Random;
+    use crate::store::files::attachments::AttachmentState;
+
+    fn attachment(kind: AttachmentKind, content_type: &str, duration_ms: Option<i32>, waveform: bool) -> Attachment {
+        let created_at = DateTime::default();
+        Attachment {
+            id: AttachmentId::new(created_at, &Random::system()),
+            uploader_id: None,
+            state: AttachmentState::Ready,
+            kind,
+            file_name: "report.pdf".to_owned(),
+            content_type: content_type.to_owned(),
+            byte_size: 1,
+            sha256: None,
+            upload_id: None,
+            width: None,
+            height: None,
+            duration_ms,
+            blurhash: None,
+            waveform: waveform.then(|| vec![1, 2, 3]),
+            has_thumbnails: false,
+            squared: false,
+            rejection: None,
+            created_at,
+            claimed_until: None,
+            going_until: None,
+        }
+    }
+
+    #[test]
+    fn the_smaller_content_counts() {
+        use NotificationContent as User;
+        for (operator, user, expected) in [
+            (PushContent::Full, None, PushContent::Full),
+            (PushContent::Sender, None, PushContent::Sender),
+            (PushContent::Full, Some(User::Sender), PushContent::Sender),
+            (PushContent::Sender, Some(User::Full), PushContent::Sender),
+            (PushContent::Sender, Some(User::Nothing), PushContent::Nothing),
+            (PushContent::Nothing, Some(User::Full), PushContent::Nothing),
+        ] {
+            assert_eq!(allowed(operator, user), expected);
+        }
+    }
+
+    #[test]
+    fn an_attachment_is_shown_by_its_kind() {
+        for (kind, content_type, length, waveform, expected) in [
+            (AttachmentKind::Image, "image/png", None, false, Preview::Photo),
+            (AttachmentKind::Video, "video/mp4", Some(3000), false, Preview::Video),
+            (AttachmentKind::Audio, "audio/ogg", Some(12_900), true, Preview::VoiceMessage { seconds: 12 }),
+            (AttachmentKind::Audio, "audio/webm", None, true, Preview::Audio { seconds: None }),
+            (AttachmentKind::Audio, "audio/mpeg", Some(180_000), true, Preview::Audio { seconds: Some(180) }),
+            (AttachmentKind::File, "application/pdf", None, false, Preview::File { name: "report.pdf" }),
+        ] {
+            assert_eq!(preview_of(&attachment(kind, content_type, length, waveform)), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_is_shown_before_the_attachments() {
+        let message = MessageId::new(DateTime::default(), &Random::system());
+        let photo = || attachment(AttachmentKind::Image, "image/png", None, false);
+        let details =
+            |attachments| Details { attachments: HashMap::from([(message, attachments)]), ..Details::default() };
+        assert_eq!(preview(message, "", &Details::default()), None);
+        assert_eq!(preview(message, "", &details(vec![photo()])), Some(Preview::Photo));
+        assert_eq!(preview(message, "", &details(vec![photo(), photo()])), Some(Preview::Several { count: 2 }));
+        assert_eq!(preview(message, "look", &details(vec![photo()])), Some(Preview::Text("look")));
+    }
 }

@@ -66,7 +66,7 @@ pub async fn shown(
          CROSS JOIN LATERAL (
              SELECT user_id, last_read_number, uncounted, hidden_up_to, archived, notification_level FROM participants
              WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
-                 AND notification_level <> 'nothing' AND (muted_until IS NULL OR muted_until <= $3)
+                 AND notification_level <> 'nothing' AND NOT unannounced AND (muted_until IS NULL OR muted_until <= $3)
              LIMIT 1
          ) AS viewer
          CROSS JOIN LATERAL (
