@@ -194,12 +194,10 @@ impl Worker {
     /// Whether the user learns of a message or a call without a push: the page of the device is visible, or the user
     /// has the conversation open.
     fn is_told_otherwise(&self, delivery: &Claimed) -> bool {
-        let live = &self.core.live;
-        let is_visible = || live.is_session_visible(delivery.session_id);
-        let is_open = || delivery.conversation_id.is_some_and(|id| live.is_in_room(id, delivery.user_id));
+        let (user, session) = (delivery.user_id, delivery.session_id);
         match delivery.kind {
-            DeliveryKind::Message => is_visible() || is_open(),
-            DeliveryKind::Call => is_visible(),
+            DeliveryKind::Message => delivery.conversation_id.is_some_and(|id| self.core.is_seen(id, user, session)),
+            DeliveryKind::Call => self.core.live.is_session_visible(session),
             DeliveryKind::Dismiss | DeliveryKind::CallEnded | DeliveryKind::Test => false,
         }
     }

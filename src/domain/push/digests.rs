@@ -35,8 +35,8 @@ const MAX_CONVERSATIONS: i64 = 10;
 const PAGE: i64 = 200;
 /// Minimum time between two digests to a user, if EMAIL_DIGEST_AFTER is shorter.
 const MIN_PAUSE: Duration = Duration::from_mins(1);
-/// Maximum age of a message that causes a digest, unless EMAIL_DIGEST_AFTER is longer than half of it. Without a maximum,
-/// the first digests of a server would be about messages that nobody remembers.
+/// Maximum age of a message that causes a digest, unless EMAIL_DIGEST_AFTER is longer than half of it. Without a
+/// maximum, the first digests of a server would be about messages that nobody remembers.
 const MAX_AGE: Duration = Duration::from_hours(7 * 24);
 /// Bounds of the time between two searches for users, which is a tenth of EMAIL_DIGEST_AFTER.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);

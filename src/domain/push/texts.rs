@@ -64,11 +64,11 @@ impl Writer<'_> {
         let told = match delivery.kind {
             DeliveryKind::Message => self.message(delivery),
             DeliveryKind::Call => self.call(delivery),
-            DeliveryKind::Dismiss => self.with_message_ttl(delivery, self.dismissal(delivery), Urgency::Normal),
+            DeliveryKind::Dismiss => with_message_ttl(delivery, self.dismissal(delivery), Urgency::Normal),
             DeliveryKind::CallEnded => {
-                self.with_message_ttl(delivery, self.notification(delivery, NotificationKind::CallEnded), Urgency::High)
+                with_message_ttl(delivery, self.notification(delivery, NotificationKind::CallEnded), Urgency::High)
             }
-            DeliveryKind::Test => self.with_message_ttl(delivery, self.test(delivery), Urgency::High),
+            DeliveryKind::Test => with_message_ttl(delivery, self.test(delivery), Urgency::High),
         };
         let Told { notification, urgency, ttl } = told.ok_or(Unsent::Obsolete)?;
         let message = self.shown(delivery).map(|row| row.message_id);
@@ -93,7 +93,7 @@ impl Writer<'_> {
             sent_at: shown.sent_at,
             ..self.notification(delivery, NotificationKind::Message)
         };
-        self.with_message_ttl(delivery, notification, Urgency::High)
+        with_message_ttl(delivery, notification, Urgency::High)
     }
 
     fn message_text(&self, delivery: &Claimed, shown: &Shown) -> PushText {
@@ -165,17 +165,17 @@ impl Writer<'_> {
         }
     }
 
-    /// Returns None if the delivery has waited for `MESSAGE_TTL`.
-    fn with_message_ttl(&self, delivery: &Claimed, notification: Notification, urgency: Urgency) -> Option<Told> {
-        let age = Duration::try_from_secs_f64(delivery.age.max(0.0)).unwrap_or(Duration::MAX);
-        let ttl = MESSAGE_TTL.checked_sub(age).filter(|ttl| !ttl.is_zero())?;
-        Some(Told { notification, urgency, ttl })
-    }
-
     /// Returns what the push may tell.
     fn content(&self, delivery: &Claimed) -> PushContent {
         allowed(self.content, delivery.content)
     }
+}
+
+/// Returns None if the delivery has waited for `MESSAGE_TTL`.
+fn with_message_ttl(delivery: &Claimed, notification: Notification, urgency: Urgency) -> Option<Told> {
+    let age = Duration::try_from_secs_f64(delivery.age.max(0.0)).unwrap_or(Duration::MAX);
+    let ttl = MESSAGE_TTL.checked_sub(age).filter(|ttl| !ttl.is_zero())?;
+    Some(Told { notification, urgency, ttl })
 }
 
 /// Returns what both the operator and the user allow. A user without settings allows everything.
@@ -222,7 +222,8 @@ fn preview_of(attachment: &Attachment) -> Preview<'_> {
     }
 }
 
-/// Whether a sound file is probably a voice message: it has a waveform, and a format in which browsers and phones record.
+/// Whether a sound file is probably a voice message: it has a waveform, and a format in which browsers and phones
+/// record.
 fn is_recording(attachment: &Attachment) -> bool {
     let recorded = ["audio/webm", "audio/ogg", "audio/mp4", "audio/aac"];
     attachment.waveform.is_some() && recorded.iter().any(|format| attachment.content_type.starts_with(format))
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_smaller_content_counts() {
-        use NotificationContent as User;
+        use super::NotificationContent as User;
         for (operator, user, expected) in [
             (PushContent::Full, None, PushContent::Full),
             (PushContent::Sender, None, PushContent::Sender),

@@ -211,8 +211,8 @@ pub struct Postponed {
     pub attempts: i32,
 }
 
-/// Ends the claims, and makes the deliveries due again after their waits, also if they have been replaced by newer ones.
-/// A claim that another node has taken over is not changed.
+/// Ends the claims, and makes the deliveries due again after their waits, also if they have been replaced by newer
+/// ones. A claim that another node has taken over is not changed.
 pub async fn postpone(conn: &mut Connection, postponed: &[Postponed]) -> QueryResult<()> {
     if postponed.is_empty() {
         return Ok(());
@@ -221,7 +221,8 @@ pub async fn postpone(conn: &mut Connection, postponed: &[Postponed]) -> QueryRe
         "WITH held AS (
              SELECT waiting.subscription_id, waiting.key, held.wait, held.attempts
              FROM unnest($1, $2, $3, $4, $5) AS held (subscription_id, key, claimed_until, wait, attempts)
-             JOIN push_deliveries AS waiting ON waiting.subscription_id = held.subscription_id AND waiting.key = held.key
+             JOIN push_deliveries AS waiting
+                 ON waiting.subscription_id = held.subscription_id AND waiting.key = held.key
              WHERE waiting.claimed_until = held.claimed_until
              ORDER BY waiting.subscription_id, waiting.key
              FOR UPDATE OF waiting

@@ -13,8 +13,9 @@ use crate::store::schema::notification_settings;
 use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared};
 
-/// SQL condition: the participant may get digests about the conversation and has unread messages in it. A statement that
-/// uses this condition must name the participant `viewer` and the conversation `conversations`, and bind the time to $1.
+/// SQL condition: the participant may get digests about the conversation and has unread messages in it. A statement
+/// that uses this condition must name the participant `viewer` and the conversation `conversations`, and bind the time
+/// to $1.
 const COUNTED: &str = "(NOT viewer.archived AND NOT viewer.unannounced
     AND (viewer.muted_until IS NULL OR viewer.muted_until <= $1)
     AND (viewer.notification_level = 'all' OR viewer.notification_level = 'mentions' AND viewer.unread_mentions > 0)
