@@ -22,8 +22,8 @@ use crate::config::{PUSH_CONCURRENCY_PER_HOST, PushContent, PushSettings, SEND_T
 use crate::error::{RETRY_DELAY, Result};
 use crate::store::push::deliveries::{self, Claimed, DeliveryKind, Room};
 
-/// Time after which another node may claim a delivery that was claimed and not finished. A push is answered within
-/// SEND_TIMEOUT, so the rest is for Postgres.
+/// Time after which another node may claim a delivery that was claimed and not finished. `Pusher::send` returns within
+/// half of it, so the rest is for Postgres.
 const CLAIM: Duration = Duration::from_secs(30);
 /// Time for which further answers are collected after an answer, so that one transaction stores them.
 const GATHER: Duration = Duration::from_millis(5);
@@ -137,9 +137,9 @@ impl Worker {
         }
         let room = Room {
             services: by_service.iter().map(|(service, _)| service.as_str()).collect(),
-            free: by_service.iter().map(|(_, free)| places(*free)).collect(),
-            others: places(PUSH_CONCURRENCY_PER_HOST),
-            total: places(total),
+            free: by_service.iter().map(|(_, free)| count(*free)).collect(),
+            others: count(PUSH_CONCURRENCY_PER_HOST),
+            total: count(total),
         };
         let core = Arc::clone(&self.core);
         let mut connection = core.base.connection().await?;
@@ -179,15 +179,13 @@ impl Worker {
             }
         };
         let place = self.places.take(&delivery.service);
-        let (pusher, metrics) = (self.core.pusher.clone(), self.core.base.metrics.push());
+        let pusher = self.core.pusher.clone();
         let voip_token = texts::voip_token(&target).map(str::to_owned);
         self.sends.spawn(async move {
             let started = Instant::now();
             let outcome = pusher.send(&target, &push).await;
-            let took = started.elapsed();
-            metrics.sent(delivery.transport.as_str(), outcome.as_str(), took);
             drop(place);
-            Sent { delivery, message, voip_token, remaining: push.ttl.saturating_sub(took), outcome }
+            Sent { delivery, message, voip_token, remaining: push.ttl.saturating_sub(started.elapsed()), outcome }
         });
     }
 
@@ -260,6 +258,6 @@ impl Worker {
     }
 }
 
-fn places(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn count(places: usize) -> i64 {
+    i64::try_from(places).unwrap_or(i64::MAX)
 }

@@ -9,6 +9,12 @@ use parking_lot::Mutex;
 
 use crate::config::{PUSH_CONCURRENCY, PUSH_CONCURRENCY_PER_HOST};
 
+/// Services of vendors, which the operator has configured and all users share.
+const VENDORS: [&str; 2] = ["fcm", "apns"];
+/// Maximum number of pushes to one of `VENDORS` at the same time. If both are slow, the other services still have the
+/// places of one host.
+const PER_VENDOR: usize = (PUSH_CONCURRENCY - PUSH_CONCURRENCY_PER_HOST) / VENDORS.len();
+
 /// The number of pushes that are being sent to each service. No number is 0.
 #[derive(Default)]
 pub(super) struct Places(Arc<Mutex<HashMap<String, usize>>>);
@@ -22,18 +28,20 @@ pub(super) struct Place {
 /// The free places at one moment.
 pub(super) struct Free {
     pub(super) total: usize,
-    /// Free places of the services to which pushes are being sent. Each other service has PUSH_CONCURRENCY_PER_HOST.
+    /// Free places of the vendors, and of the hosts to which pushes are being sent. Each other host has
+    /// PUSH_CONCURRENCY_PER_HOST.
     pub(super) by_service: Vec<(String, usize)>,
 }
 
 impl Places {
     pub(super) fn free(&self) -> Free {
         let taken = self.0.lock();
-        let by_service = taken
-            .iter()
-            .map(|(service, count)| (service.clone(), PUSH_CONCURRENCY_PER_HOST.saturating_sub(*count)))
-            .collect();
-        Free { total: PUSH_CONCURRENCY.saturating_sub(taken.values().sum()), by_service }
+        let hosts = taken.keys().map(String::as_str).filter(|service| !VENDORS.contains(service));
+        let by_service = hosts.chain(VENDORS).map(|service| {
+            let most = if VENDORS.contains(&service) { PER_VENDOR } else { PUSH_CONCURRENCY_PER_HOST };
+            (service.to_owned(), most.saturating_sub(taken.get(service).copied().unwrap_or_default()))
+        });
+        Free { total: PUSH_CONCURRENCY.saturating_sub(taken.values().sum()), by_service: by_service.collect() }
     }
 
     /// Takes a place for a push to the service. The caller has asked for the free places before.
@@ -67,7 +75,8 @@ mod tests {
         let free = places.free();
         assert_eq!(free.total, PUSH_CONCURRENCY - PUSH_CONCURRENCY_PER_HOST - 1);
         let by_service: HashMap<_, _> = free.by_service.into_iter().collect();
-        assert_eq!((by_service["slow.example"], by_service["fcm"]), (0, PUSH_CONCURRENCY_PER_HOST - 1));
+        let expected = (0, PER_VENDOR - 1, PER_VENDOR);
+        assert_eq!((by_service["slow.example"], by_service["fcm"], by_service["apns"]), expected);
         slow.pop();
         assert_eq!(places.free().total, PUSH_CONCURRENCY - PUSH_CONCURRENCY_PER_HOST);
         drop(slow);
