@@ -143,6 +143,7 @@ pub struct Missed {
 }
 
 /// Reads for each user the `limit` conversations with unread messages that were active last, the last active one first.
+/// Leaves out conversations whose unread messages are all from users whom the user blocks.
 pub async fn missed(
     conn: &mut Connection,
     users: &[UserId],
@@ -150,31 +151,29 @@ pub async fn missed(
     limit: i64,
 ) -> QueryResult<Vec<Missed>> {
     let query = diesel::sql_query(format!(
-        "SELECT viewer.user_id, viewer.conversation_id, viewer.conversation_kind, viewer.title,
-             viewer.unread, viewer.all_unread, viewer.all_conversations,
-             newest.id AS message_id, newest.kind, newest.body, sender.display_name AS sender
+        "SELECT wanted.user_id, page.*, sender.display_name AS sender
          FROM unnest($2) AS wanted (user_id)
          CROSS JOIN LATERAL (
-             SELECT viewer.user_id, viewer.conversation_id, viewer.last_read_number, viewer.hidden_up_to,
-                 viewer.notification_level, conversations.kind AS conversation_kind, conversations.title,
-                 conversations.last_activity_at,
+             SELECT conversations.id AS conversation_id, conversations.kind AS conversation_kind, conversations.title,
                  conversations.last_message_number - viewer.last_read_number - viewer.uncounted AS unread,
                  sum(conversations.last_message_number - viewer.last_read_number - viewer.uncounted) OVER ()
                      AS all_unread,
-                 count(*) OVER () AS all_conversations
-             FROM participants AS viewer JOIN conversations ON conversations.id = viewer.conversation_id
+                 count(*) OVER () AS all_conversations,
+                 newest.id AS message_id, newest.kind, newest.body, newest.sender_id, conversations.last_activity_at
+             FROM participants AS viewer
+             JOIN conversations ON conversations.id = viewer.conversation_id
+             CROSS JOIN LATERAL (
+                 SELECT id, kind, body, sender_id FROM messages
+                 WHERE conversation_id = viewer.conversation_id AND {UNREAD} AND {VISIBLE}
+                 ORDER BY number DESC
+                 LIMIT 1
+             ) AS newest
              WHERE viewer.user_id = wanted.user_id AND {COUNTED}
              ORDER BY conversations.last_activity_at DESC, conversations.id DESC
              LIMIT $3
-         ) AS viewer
-         CROSS JOIN LATERAL (
-             SELECT id, kind, body, sender_id FROM messages
-             WHERE conversation_id = viewer.conversation_id AND {UNREAD} AND {VISIBLE}
-             ORDER BY number DESC
-             LIMIT 1
-         ) AS newest
-         LEFT JOIN users AS sender ON sender.id = newest.sender_id
-         ORDER BY viewer.user_id, viewer.last_activity_at DESC, viewer.conversation_id DESC",
+         ) AS page
+         LEFT JOIN users AS sender ON sender.id = page.sender_id
+         ORDER BY wanted.user_id, page.last_activity_at DESC, page.conversation_id DESC",
     ))
     .bind::<Timestamptz, _>(now)
     .bind::<Array<SqlUuid>, _>(users)
