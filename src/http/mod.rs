@@ -38,6 +38,7 @@ mod subscription;
 mod threads;
 mod time_slice;
 mod too_complex;
+mod unsubscribe;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -191,7 +192,8 @@ fn router(server: Server) -> Router {
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let limit_requests = from_fn_with_state(server.clone(), admission::limit_requests);
     let explorers = if server.config.web.explorers { explorer::router() } else { Router::new() };
-    let pages = explorers.merge(home::router(&server.config)).merge(auth::router()).layer(limit_requests.clone());
+    let pages = explorers.merge(home::router(&server.config)).merge(auth::router()).merge(unsubscribe::router());
+    let pages = pages.layer(limit_requests.clone());
     let router =
         if server.config.process.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();

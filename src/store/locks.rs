@@ -13,6 +13,9 @@ use crate::ids::UserId;
 /// does not matter, but all versions must use the same one.
 pub const HOUSEKEEPING: i64 = 0x7061_726c_686f_7573;
 
+/// Key of the lock for digests: finding the users who get one.
+pub const DIGESTS: i64 = 0x7061_726c_6469_6765;
+
 /// Maximum time for which a transaction that has called `try_lock` waits for another lock. Other transactions that need
 /// the same table queue behind this transaction and wait as long.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);

@@ -75,6 +75,24 @@ pub fn mentions_all(body: &str) -> bool {
     candidates(body).any(|(_, word)| is_all(word)) && words(body).into_iter().any(is_all)
 }
 
+/// Replaces the usernames of mentions by other names. The text must have no Markdown. `name_of` returns the name for a
+/// username in lower case; a username without one stays.
+pub(in crate::domain) fn with_names<'a>(text: &str, name_of: impl Fn(&str) -> Option<&'a str>) -> String {
+    let urls = urls_in(text);
+    let mut replaced = String::with_capacity(text.len());
+    let mut end = 0;
+    for (index, word) in candidates(text).filter(|(index, _)| !is_in(&urls, *index)) {
+        let named = possible_usernames(word).find_map(|username| Some((username.len(), name_of(&username)?)));
+        let Some((length, name)) = named.filter(|_| !is_all(word)) else { continue };
+        // The `@` stays, and the username follows it. The username is ASCII, so lower case has changed no length.
+        let start = index + text[index..].chars().next().map_or(0, char::len_utf8);
+        replaced += &text[end..start];
+        replaced += name;
+        end = start + length;
+    }
+    replaced + &text[end..]
+}
+
 fn names(body: &str) -> Vec<&str> {
     words(body).into_iter().filter(|word| !is_all(word)).take(MAX_NAMES).collect()
 }
@@ -226,6 +244,25 @@ mod tests {
         }
         for body in ["all", "@alley", "to.@all", "@all.of", "mail@all", "`@all`"] {
             assert!(!mentions_all(body), "{body}");
+        }
+    }
+
+    #[test]
+    fn usernames_of_mentions_are_replaced_by_names() {
+        let name_of = |username: &str| match username {
+            "ada" => Some("Ada Lovelace"),
+            "bob.b" => Some("Bob"),
+            _ => None,
+        };
+        for (text, expected) in [
+            ("@ada", "@Ada Lovelace"),
+            ("so says @ADA. And ＠bob.b!", "so says @Ada Lovelace. And ＠Bob!"),
+            ("@carol and @all, ada@example.org, https://example.org/@ada", ""),
+            ("你好@ada再见", "你好@Ada Lovelace再见"),
+            ("", ""),
+        ] {
+            let expected = if expected.is_empty() { text } else { expected };
+            assert_eq!(with_names(text, name_of), expected);
         }
     }
 
