@@ -90,7 +90,8 @@ impl ServerInfo {
     }
 
     /// Public key of the server for Web Push, in Base64 for URLs: the `applicationServerKey` of
-    /// `PushManager.subscribe`, and the VAPID key of UnifiedPush. The key changes only if the operator changes it.
+    /// `PushManager.subscribe`, and the VAPID key of UnifiedPush. The key changes only if the operator replaces it. Null
+    /// if the server sends no Web Push.
     async fn push_public_key(&self, ctx: &Context<'_>) -> Option<String> {
         ctx.app().vapid_public_key()
     }
