@@ -93,7 +93,7 @@ impl ServerInfo {
     /// `PushManager.subscribe`, and the VAPID key of UnifiedPush. The key changes only if the operator replaces it. Null
     /// if the server sends no Web Push.
     async fn push_public_key(&self, ctx: &Context<'_>) -> Option<String> {
-        ctx.app().vapid_public_key()
+        Some(ctx.app().vapid_public_key())
     }
 
     /// All error codes. The field makes ErrorCode part of the schema, so that code generators include it.

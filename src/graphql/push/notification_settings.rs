@@ -120,3 +120,16 @@ impl NotificationSettingsMutation {
         Ok(UpdateNotificationSettingsPayload { notification_settings: row.into() })
     }
 }
+
+impl From<UpdateNotificationSettingsInput> for NewSettings {
+    fn from(input: UpdateNotificationSettingsInput) -> Self {
+        let quiet_hours = match input.quiet_hours {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(None),
+            MaybeUndefined::Value(QuietHoursInput { from, to, time_zone }) => {
+                Some(Some(NewQuietHours { from, to, time_zone }))
+            }
+        };
+        Self { content: input.content.map(Into::into), quiet_hours, email_digests: input.email_digests }
+    }
+}

@@ -39,6 +39,9 @@ pub enum ApnsEnvironment {
     Sandbox,
 }
 
+/// The error if the session of the request ends while it registers a device.
+const ENDED: &str = "The session has ended. Call `login` to sign in again.";
+
 pub struct PushSubscription {
     row: Row,
     session: Session,
@@ -206,5 +209,34 @@ impl PushSubscriptionMutation {
     ) -> Result<RemovePushSubscriptionPayload> {
         let removed = ctx.app().push_subscriptions().remove(ctx.viewer()?, &input.try_into()?).await?;
         Ok(RemovePushSubscriptionPayload { removed_id: removed.to_string().into() })
+    }
+}
+
+impl From<RegisterPushSubscriptionInput> for NewSubscription {
+    fn from(input: RegisterPushSubscriptionInput) -> Self {
+        match input {
+            RegisterPushSubscriptionInput::WebPush(WebPushInput { endpoint, p256dh, auth }) => {
+                Self::WebPush(NewAddress { endpoint, p256dh, auth })
+            }
+            RegisterPushSubscriptionInput::UnifiedPush(UnifiedPushInput { endpoint, p256dh, auth }) => {
+                Self::UnifiedPush(NewAddress { endpoint, p256dh, auth })
+            }
+            RegisterPushSubscriptionInput::Fcm(FcmInput { token }) => Self::Fcm { token },
+            RegisterPushSubscriptionInput::Apns(ApnsInput { token, environment, voip_token }) => {
+                Self::Apns { token, environment: environment.into(), voip_token }
+            }
+        }
+    }
+}
+
+impl TryFrom<RemovePushSubscriptionInput> for Which {
+    type Error = Error;
+
+    fn try_from(input: RemovePushSubscriptionInput) -> Result<Self> {
+        Ok(match input {
+            RemovePushSubscriptionInput::Id(id) => Self::Id(parse_id(&id, "id")?),
+            RemovePushSubscriptionInput::Endpoint(endpoint) => Self::Endpoint(endpoint),
+            RemovePushSubscriptionInput::Token(token) => Self::Token(token),
+        })
     }
 }
