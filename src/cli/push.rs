@@ -71,7 +71,7 @@ impl Push {
 /// number of pushes that were delivered.
 async fn send(url: &str, user: &str, settings: &PushSettings, texts: &PushTexts) -> Result<usize> {
     let random = Random::system();
-    let prepared = TestPushes::prepare(url, user, settings, texts, (Clock::system(), &random)).await?;
+    let prepared = TestPushes::prepare(url, user, settings, texts, Clock::system(), &random).await?;
     let Some(pushes) = prepared else { bail!("there is no user {user}") };
     if pushes.devices.is_empty() {
         bail!("{user} has no device that gets push notifications: turn them on in the app, and try again");

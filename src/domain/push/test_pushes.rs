@@ -55,7 +55,8 @@ impl TestPushes {
         user: &str,
         settings: &PushSettings,
         texts: &PushTexts,
-        (clock, random): (Clock, &Random),
+        clock: Clock,
+        random: &Random,
     ) -> Result<Option<Self>, PushError> {
         let mut connection = store::connect(url).await?;
         let Some(user) = find(&mut connection, user).await? else { return Ok(None) };
