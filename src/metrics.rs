@@ -167,12 +167,12 @@ impl Default for Metrics {
             ),
             consumer_position: new.gauges(
                 "parlance_consumer_position",
-                "`consumer`: search",
+                "`consumer`: search, push",
                 "The newest event that a consumer of the log has handled, on any node.",
             ),
             consumer_lag: new.gauges(
                 "parlance_consumer_lag_seconds",
-                "`consumer`: search",
+                "`consumer`: search, push",
                 "Age in seconds of the oldest event that a consumer of the log has not handled yet, on any node. 0 if \
                  all events are handled.",
             ),

@@ -7,6 +7,7 @@ mod export;
 mod health;
 mod invite;
 mod open_files;
+mod push;
 mod reindex;
 mod seed;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     Invite(invite::Invite),
     /// Help users who can no longer sign in
     Account(account::Account),
+    /// Check push notifications
+    Push(push::Push),
     /// Print the GraphQL schema
     Schema,
     /// Check GraphQL documents and variables as the server does; reads one JSON request from each line of the standard input
@@ -92,6 +95,7 @@ impl Cli {
             Command::Export(export) => runtime()?.block_on(export.run()),
             Command::Invite(invite) => runtime()?.block_on(invite.run()),
             Command::Account(account) => runtime()?.block_on(account.run()),
+            Command::Push(push) => runtime()?.block_on(push.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.check(),
             Command::Serve(config) => serve::run(*config),
@@ -118,5 +122,11 @@ pub(crate) fn without_empty_env(command: clap::Command) -> clap::Command {
         Some(name) if std::env::var_os(name).is_some_and(|value| value.is_empty()) => arg.env(None),
         _ => arg,
     };
-    command.mut_subcommands(move |subcommand| without_empty_env(subcommand.mut_args(unset)))
+    command.mut_args(unset).mut_subcommands(without_empty_env)
+}
+
+/// Reads settings from the environment, for a command that has no flags for them. Ignores empty variables.
+fn from_environment<S: Parser>() -> Result<S> {
+    let matches = without_empty_env(S::command()).try_get_matches_from(["parlance"])?;
+    Ok(S::from_arg_matches(&matches)?)
 }

@@ -1,7 +1,6 @@
 //! `parlance reindex`: rebuilds the search index and shows the progress.
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use parlance::config::{LogSettings, Postgres};
 use parlance::domain::messaging::search_indexer;
@@ -39,7 +38,7 @@ impl Reindex {
 
 /// Rebuilds the search index of the database, and shows the progress.
 pub(super) async fn rebuild(url: &str) -> Result<()> {
-    let settings = Settings::try_parse_from(["parlance"])?;
+    let settings: Settings = super::from_environment()?;
     let database = parlance::store::Database::connect(url, &settings.postgres).await?;
     let bar = ProgressBar::no_length();
     bar.set_style(ProgressStyle::with_template("{human_pos} messages left to index for search")?);

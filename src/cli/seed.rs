@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use parlance::clock::Clock;
 use parlance::config::Auth;
@@ -34,7 +33,7 @@ impl Seed {
     }
 
     async fn fill(&self, url: &str) -> Result<()> {
-        let auth = Costs::try_parse_from(["parlance"])?.auth;
+        let auth = super::from_environment::<Costs>()?.auth;
         parlance::store::migrate(url).await.context("DATABASE_URL")?;
         let bar = ProgressBar::new(self.plan.messages);
         bar.set_style(ProgressStyle::with_template(

@@ -16,6 +16,7 @@ mod messaging;
 mod node;
 mod page;
 mod people;
+mod push;
 mod rule;
 mod scalars;
 mod server_info;
@@ -95,6 +96,8 @@ pub struct Mutation(
     people::block::BlockMutation,
     people::privacy::PrivacyMutation,
     conversations::membership::MembershipMutation,
+    push::push_subscription::PushSubscriptionMutation,
+    push::notification_settings::NotificationSettingsMutation,
     messaging::scheduled_message::ScheduledMessageMutation,
     people::presence::PresenceMutation,
     conversations::typing::TypingMutation,

@@ -89,6 +89,13 @@ impl ServerInfo {
         ctx.app().guests().are_allowed()
     }
 
+    /// Public key of the server for Web Push, in Base64 for URLs: the `applicationServerKey` of
+    /// `PushManager.subscribe`, and the VAPID key of UnifiedPush. The key changes only if the operator replaces it. Null
+    /// if the server sends no Web Push.
+    async fn push_public_key(&self, ctx: &Context<'_>) -> Option<String> {
+        Some(ctx.app().vapid_public_key())
+    }
+
     /// All error codes. The field makes ErrorCode part of the schema, so that code generators include it.
     async fn error_codes(&self) -> &[ErrorCode] {
         &ErrorCode::ALL

@@ -40,6 +40,7 @@ async fn invalid_ids_are_bad_user_input() {
             ("mutation ($id: ID!) { unblockUser(input: {userId: $id}) { user { id } } }", "userId"),
             ("mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }", "sessionId"),
             ("mutation ($id: ID!) { removePasskey(input: {passkeyId: $id}) { passkeyId } }", "passkeyId"),
+            ("mutation ($id: ID!) { removePushSubscription(input: {id: $id}) { removedId } }", "id"),
             (
                 "mutation ($id: ID!) { renamePasskey(input: {passkeyId: $id, name: \"x\"}) { passkey { id } } }",
                 "passkeyId",

@@ -43,7 +43,8 @@ pub struct World {
 
 /// Returns the settings of a node on which every mutation can succeed.
 pub fn builder() -> NodeBuilder {
-    Node::build().receive_notices().flag(&secret_issuer()).flag("--guests=on")
+    let push = "--push-allowed-networks=127.0.0.0/8";
+    Node::build().receive_notices().flag(&secret_issuer()).flag("--guests=on").flag(push)
 }
 
 impl World {
@@ -76,6 +77,16 @@ impl World {
         let query =
             format!("mutation ($id: ID!) {{ {mutation}(input: {{messageId: $id{more}}}) {{ message {{ id }} }} }}");
         self.ada.query(&query, json!({"id": self.message["id"]})).await;
+    }
+
+    /// Ada registers a device at a push service that does not answer. Returns the id of the subscription. The keys are
+    /// those of the example in RFC 8291, section 5.
+    async fn subscribe_device(&self) -> Value {
+        let query = "mutation { registerPushSubscription(input: {webPush: {
+            endpoint: \"http://127.0.0.1:9/push\", auth: \"BTBZMqHH6r4Tts7J_aSIgg\",
+            p256dh: \"BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4\"
+        }}) { pushSubscription { id } } }";
+        self.ada.query(query, json!({})).await["registerPushSubscription"]["pushSubscription"]["id"].clone()
     }
 
     /// Ada schedules a message for tomorrow. Returns its id.

@@ -56,6 +56,9 @@ PURPOSES = {
     "resetPassword": "RESET_PASSWORD",
     "verifyContactPoint": "VERIFY",
 }
+# The public key and the secret of a device: the example of RFC 8291, section 5.
+P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+PUSH_AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
 # Maximum time in seconds for a code to arrive.
 CODE_TIMEOUT = 30
 
@@ -151,15 +154,20 @@ class Authenticator:
 
 
 class Hook:
-    """Receives the SMS of the server, and keeps the newest code of each purpose for each number."""
+    """Receives the SMS of the server, and keeps the newest code of each purpose for each number. Also accepts all push
+    notifications below /push/."""
 
     def __init__(self, port):
         codes, arrived = {}, threading.Condition()
-        self.codes, self.arrived = codes, arrived
+        self.codes, self.arrived, self.port = codes, arrived, port
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
-                data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["data"]
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path.startswith("/push/"):
+                    self.send_response(201)
+                    return self.end_headers()
+                data = json.loads(body)["data"]
                 with arrived:
                     codes[data["to"], data["purpose"]] = data.get("code")
                     arrived.notify_all()
@@ -294,6 +302,21 @@ class Person:
         self.passkey()
         options = self.api.ask("mutation { passkeyRequestOptions { options } }")
         return self.authenticator.get(options["passkeyRequestOptions"]["options"])
+
+    def endpoint(self):
+        """The endpoint of the person's device at a push service."""
+        return f"http://127.0.0.1:{self.api.hook.port}/push/{self.name}"
+
+    def push_subscription(self):
+        """Registers the person's device for push notifications. Returns the id of the subscription."""
+        device = f'endpoint: "{self.endpoint()}", p256dh: "{P256DH}", auth: "{PUSH_AUTH}"'
+        register = f"registerPushSubscription(input: {{webPush: {{{device}}}}}) {{ pushSubscription {{ id }} }}"
+        answer = self.api.ask(f"mutation {{ {register} }}", self.token)
+        return answer["registerPushSubscription"]["pushSubscription"]["id"]
+
+    def registered_endpoint(self):
+        self.push_subscription()
+        return self.endpoint()
 
     def meet(self, api, friend):
         self.friends, self.names = [friend.id, self.id], [friend.name, self.name]
@@ -431,7 +454,10 @@ PREPARED = {
     ("confirmIdentity", "passkey"): Person.passkey_answer,
     ("confirmTotp", "code"): Person.set_up_totp,
     ("loginWithPasskey", "credential"): Person.passkey_answer,
+    ("registerPushSubscription", "endpoint"): Person.endpoint,
     ("removePasskey", "passkeyId"): Person.passkey,
+    ("removePushSubscription", "endpoint"): Person.registered_endpoint,
+    ("removePushSubscription", "id"): Person.push_subscription,
     ("renamePasskey", "passkeyId"): Person.passkey,
 }
 
@@ -451,6 +477,7 @@ def meaningful(field, name, person, random):
     values = {
         "after": [None, *person.cursors[field]],
         "attachmentId": person.uploads,
+        "auth": [PUSH_AUTH],
         "avatarId": [None, *person.pictures],
         "before": [None, *person.cursors[field]],
         "body": ["Hello", "a" * 8000, "a" * 8001, "\u200d\U0001f9f5"],
@@ -469,6 +496,7 @@ def meaningful(field, name, person, random):
         "expiresIn": [None, 1, 3600],
         "fileName": ["grey.png", "../grey.png", ".."],
         "first": [None, 1, 2, 20, 100, 101],
+        "from": ["22:00", "00:00", "23:59", "24:00"],
         "id": {"conversation": person.conversations, "user": person.friends}.get(field, person.any_id(random)),
         "identifier": person.names,
         "identityId": person.identities,
@@ -478,6 +506,7 @@ def meaningful(field, name, person, random):
         "messageId": person.messages,
         "name": ["Phone", unique],
         "newPassword": [f"a loom of {unique}", person.PASSWORD],
+        "p256dh": [P256DH],
         "password": [person.PASSWORD],
         "phone": [f"+49151{random.randrange(10**7, 10**8)}"],
         "query": ["weaver", "Hello", person.name, "%", "_"],
@@ -490,7 +519,9 @@ def meaningful(field, name, person, random):
         "senderId": person.friends,
         "sessionId": person.sessions,
         "sha256": [None, "0" * 64],
+        "timeZone": ["Europe/Berlin", "UTC", "America/St_Johns", "Nowhere/Nothing"],
         "title": ["Weavers", unique],
+        "to": ["07:00", "12:30", "7:00"],
         "token": [issuer_token(unique if field in ("signInWithToken", "linkIdentity") else person.id)],
         "toSessionId": person.devices,
         "userId": {"unbanUser": person.banned}.get(field, person.friends),

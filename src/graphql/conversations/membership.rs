@@ -8,6 +8,7 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::message_loaders::NumberKey;
 use crate::graphql::messaging::message::Message;
+use crate::graphql::push::notification_settings::NotificationLevel;
 use crate::graphql::scalars::{DateTime, parse_id};
 use crate::ids::MembershipId;
 use crate::store::conversations::participants::{MembershipChanges, Participant as Row};
@@ -65,6 +66,12 @@ impl Membership {
         self.row.muted_until.map(Into::into)
     }
 
+    /// The messages of the conversation that notify the viewer. The default is ALL. Messages of an archived
+    /// conversation notify only if they mention the viewer, and messages of a muted conversation never do.
+    async fn notification_level(&self) -> NotificationLevel {
+        self.row.notification_level.into()
+    }
+
     /// When the viewer joined the conversation.
     async fn joined_at(&self) -> DateTime {
         self.row.joined_at.into()
@@ -82,6 +89,8 @@ pub struct UpdateMembershipInput {
     pinned: Option<bool>,
     /// Time until which the conversation is muted. Null unmutes the conversation.
     muted_until: MaybeUndefined<DateTime>,
+    /// The messages of the conversation that notify the viewer. Null leaves the setting unchanged.
+    notification_level: Option<NotificationLevel>,
 }
 
 /// Result of the `updateMembership` mutation.
@@ -96,8 +105,8 @@ pub struct MembershipMutation;
 
 #[Object]
 impl MembershipMutation {
-    /// Archives, pins or mutes a conversation for the viewer. Other participants do not see the change. Errors:
-    /// NOT_FOUND if the viewer is not a participant.
+    /// Archives, pins or mutes a conversation for the viewer, or sets which of its messages notify. Other participants
+    /// do not see the change. Errors: NOT_FOUND if the viewer is not a participant.
     async fn update_membership(
         &self,
         ctx: &Context<'_>,
@@ -117,6 +126,7 @@ impl From<UpdateMembershipInput> for MembershipChanges {
             MaybeUndefined::Null => Some(None),
             MaybeUndefined::Value(until) => Some(Some(until.0)),
         };
-        Self { archived: input.archived, pinned: input.pinned, muted_until }
+        let notification_level = input.notification_level.map(Into::into);
+        Self { archived: input.archived, pinned: input.pinned, muted_until, notification_level }
     }
 }

@@ -16,6 +16,8 @@ use crate::graphql::conversations::conversation::{Conversation, ConversationKind
 use crate::graphql::error::Result;
 use crate::graphql::messaging::scheduled_message::ScheduledMessage;
 use crate::graphql::page::{Connection, DEFAULT_PAGE_SIZE, Forward};
+use crate::graphql::push::notification_settings::NotificationSettings;
+use crate::graphql::push::push_subscription::PushSubscription;
 use crate::ids::{ContactRequestId, ConversationId, ScheduledMessageId, UserId, ViewerId};
 use crate::store::conversations::conversations::Filter;
 use crate::store::people::users::User as Row;
@@ -187,6 +189,17 @@ impl Viewer {
     async fn identities(&self, ctx: &Context<'_>) -> Result<Vec<LinkedIdentity>> {
         let rows = ctx.app().identities().list(self.identity).await?;
         Ok(rows.into_iter().map(|row| LinkedIdentity { row }).collect())
+    }
+
+    /// The devices of the viewer that get push notifications, newest first, at most 20.
+    async fn push_subscriptions(&self, ctx: &Context<'_>) -> Result<Vec<PushSubscription>> {
+        let rows = ctx.app().push_subscriptions().of_viewer(self.identity).await?;
+        PushSubscription::with_sessions(ctx, self.identity, rows).await
+    }
+
+    /// Settings of the viewer's notifications.
+    async fn notification_settings(&self, ctx: &Context<'_>) -> Result<NotificationSettings> {
+        Ok(ctx.app().notification_settings().get(self.identity).await?.into())
     }
 
     /// The signed-in devices of the viewer, most recently used first.

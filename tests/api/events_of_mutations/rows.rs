@@ -189,6 +189,8 @@ pub fn rows() -> Vec<Row> {
         }),
         // A new account causes no event.
         row!("register", log [], ada [], bob [], |world| world.node.register("eve").await),
+        // The devices of an account concern nobody else, so their subscriptions cause no events.
+        row!("registerPushSubscription", log [], ada [], bob [], |world| world.subscribe_device().await),
         row!("removeContact", log ["contacts_changed"; 6], ada ["ContactsChanged"; 3], bob ["ContactsChanged"; 3], |world| {
             world.befriend().await;
             world.toward_bob("removeContact", "user { id }").await;
@@ -200,6 +202,11 @@ pub fn rows() -> Vec<Row> {
             let passkey = world.ada.add_passkey(&mut Authenticator::new()).await;
             let query = "mutation ($id: ID!) { removePasskey(input: {passkeyId: $id}) { passkeyId } }";
             world.ada.query(query, json!({"id": passkey["id"]})).await
+        }),
+        row!("removePushSubscription", log [], ada [], bob [], |world| {
+            let id = world.subscribe_device().await;
+            let query = "mutation ($id: ID!) { removePushSubscription(input: {id: $id}) { removedId } }";
+            world.ada.query(query, json!({"id": id})).await
         }),
         row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
             world.about("addReaction", ", emoji: \"👍\"").await;
@@ -293,6 +300,12 @@ pub fn rows() -> Vec<Row> {
                     updateMembership(input: {conversationId: $id, archived: true}) { conversation { id } }
                 }";
             world.ada.query(query, json!({"id": world.direct})).await
+        }),
+        row!("updateNotificationSettings", log [], ada [], bob [], |world| {
+            let query = "mutation { updateNotificationSettings(input: {content: SENDER}) {
+                notificationSettings { content }
+            } }";
+            world.ada.query(query, json!({})).await
         }),
         row!("updatePrivacy", log ["user_updated", "read_receipts_off"], ada [], bob [], |world| {
             let query = "mutation { updatePrivacy(input: {readReceipts: false}) { viewer { id } } }";

@@ -1,0 +1,171 @@
+//! Test notifications, which the operator sends to all devices of a user. They do not wait in the queue of deliveries,
+//! so the operator sees at once how the push services answer.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::Url;
+
+use super::core::PushError;
+use crate::clock::Clock;
+use crate::config::PushSettings;
+use crate::domain::validate::identifiers;
+use crate::error::{Error, Result};
+use crate::ids::UserId;
+use crate::notices::{PushText, PushTexts, Saying};
+use crate::push::{
+    ApnsEnvironment, Notification, NotificationKind, Outcome, Push, Pusher, ReceiverKeys, Target, Urgency, VapidKey,
+};
+use crate::random::Random;
+use crate::store::conversations::conversations::unread_count;
+use crate::store::people::users::{self, User};
+use crate::store::push::keys;
+use crate::store::push::subscriptions::{self, ApnsEnvironment as StoredEnvironment, PushSubscription, PushTransport};
+use crate::store::{self, Connection};
+
+/// Time for which a push service keeps a test notification for a device that is not connected. The operator waits for
+/// it, so a later one would only confuse.
+const TTL: Duration = Duration::from_mins(5);
+/// The key by which a further test notification replaces the one before, at the push service and on the device.
+const COLLAPSE_KEY: &str = "test";
+/// Number of characters of a token that the operator sees. They tell devices apart, and nobody can push with them.
+const SHOWN_TOKEN: usize = 8;
+
+/// The devices of a user, and what each of them gets.
+pub struct TestPushes {
+    pub devices: Vec<TestDevice>,
+    pusher: Pusher,
+    push: Push,
+}
+
+/// A device of the user.
+pub struct TestDevice {
+    pub transport: PushTransport,
+    /// Host of the endpoint, or the beginning of the token.
+    pub name: String,
+    /// The error says why the stored keys are malformed.
+    target: Result<Target, String>,
+}
+
+impl TestPushes {
+    /// Prepares test notifications to the devices of a user, who is named by username, verified e-mail address or phone
+    /// number, or id. Returns None if the user does not exist. `url` is that of the database.
+    pub async fn prepare(
+        url: &str,
+        user: &str,
+        settings: &PushSettings,
+        texts: &PushTexts,
+        clock: Clock,
+        random: &Random,
+    ) -> Result<Option<Self>, PushError> {
+        let mut connection = store::connect(url).await?;
+        let Some(user) = find(&mut connection, user).await? else { return Ok(None) };
+        let key = match VapidKey::from_settings(settings)? {
+            Some(key) => key,
+            None => stored_key(&mut connection, random).await?,
+        };
+        let now = clock.now();
+        let rows = subscriptions::of_user(&mut connection, user.id, now).await.map_err(Error::from)?;
+        let badge = unread_count(&mut connection, user.id, now).await.map_err(Error::from)?;
+        let text = texts.render(user.language.as_deref().unwrap_or_default(), &Saying::Test);
+        Ok(Some(Self {
+            devices: rows.into_iter().map(device).collect(),
+            pusher: Pusher::open(settings, key, clock, random)?,
+            push: push(text, u32::try_from(badge.max(0)).unwrap_or(u32::MAX), now),
+        }))
+    }
+
+    /// Sends a test notification to a device, and waits for the answer of its push service.
+    pub async fn send(&self, device: &TestDevice) -> Outcome {
+        match &device.target {
+            Ok(target) => self.pusher.send(target, &self.push).await,
+            Err(reason) => Outcome::Refused { reason: reason.clone() },
+        }
+    }
+}
+
+async fn find(conn: &mut Connection, name: &str) -> Result<Option<User>> {
+    if let Ok(id) = name.parse::<UserId>() {
+        return Ok(users::by_id(conn, id).await?);
+    }
+    for form in identifiers(name) {
+        if let Some(user) = users::by_identifier(conn, &form).await? {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the key that all nodes use. If no node has started yet, makes it.
+async fn stored_key(conn: &mut Connection, random: &Random) -> Result<VapidKey> {
+    let stored = match keys::find(conn).await? {
+        Some(stored) => stored,
+        None => keys::insert(conn, &VapidKey::generate(random).to_bytes()).await?,
+    };
+    VapidKey::from_bytes(&stored).map_err(|error| Error::Corrupt(format!("the key in push_keys: {error}")))
+}
+
+fn push(PushText { title, body }: PushText, badge: u32, now: DateTime<Utc>) -> Push {
+    let notification = Notification {
+        kind: NotificationKind::Test,
+        title: Some(title),
+        body,
+        conversation_id: None,
+        message_id: None,
+        call_id: None,
+        count: 0,
+        badge,
+        sent_at: now,
+    };
+    Push { urgency: Urgency::High, ttl: TTL, collapse_key: COLLAPSE_KEY.to_owned(), notification }
+}
+
+fn device(row: PushSubscription) -> TestDevice {
+    let PushSubscription { transport, address, p256dh, auth, environment, .. } = row;
+    let name = name(transport, &address);
+    let keys = || ReceiverKeys::new(p256dh.unwrap_or_default(), auth.unwrap_or_default());
+    let target = match transport {
+        PushTransport::WebPush => keys().map(|keys| Target::WebPush { endpoint: address, keys }),
+        PushTransport::UnifiedPush => keys().map(|keys| Target::UnifiedPush { endpoint: address, keys }),
+        PushTransport::Fcm => Ok(Target::Fcm { token: address }),
+        PushTransport::Apns => {
+            let environment = match environment {
+                Some(StoredEnvironment::Sandbox) => ApnsEnvironment::Sandbox,
+                Some(StoredEnvironment::Production) | None => ApnsEnvironment::Production,
+            };
+            Ok(Target::Apns { token: address, environment, is_voip: false })
+        }
+    };
+    TestDevice { transport, name, target }
+}
+
+/// Returns what the operator sees of an address. An endpoint or a token as a whole would allow others to push.
+fn name(transport: PushTransport, address: &str) -> String {
+    match transport {
+        PushTransport::WebPush | PushTransport::UnifiedPush => {
+            let url = Url::parse(address).ok();
+            url.as_ref().and_then(Url::host_str).unwrap_or("an endpoint without a host").to_owned()
+        }
+        PushTransport::Fcm | PushTransport::Apns => match address.char_indices().nth(SHOWN_TOKEN) {
+            Some((end, _)) => format!("{}…", &address[..end]),
+            None => address.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_host_or_the_beginning_of_an_address_is_shown() {
+        for (transport, address, expected) in [
+            (PushTransport::WebPush, "https://push.example.org/send/secret", "push.example.org"),
+            (PushTransport::UnifiedPush, "http://10.0.0.7:8080/upSecret?up=1", "10.0.0.7"),
+            (PushTransport::Fcm, "dQw4w9WgXcQ:APA91bF", "dQw4w9Wg…"),
+            (PushTransport::Apns, "0a0b0c0d", "0a0b0c0d"),
+        ] {
+            assert_eq!(name(transport, address), expected);
+        }
+    }
+}

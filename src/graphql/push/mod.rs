@@ -1,0 +1,4 @@
+//! Types and resolvers of push notifications.
+
+pub(super) mod notification_settings;
+pub(super) mod push_subscription;
