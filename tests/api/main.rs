@@ -15,6 +15,7 @@ mod conversations;
 mod files;
 mod messaging;
 mod people;
+mod push;
 
 mod bad_input;
 mod connection_limits;

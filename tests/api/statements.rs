@@ -2,6 +2,7 @@
 
 mod events;
 mod people;
+mod push;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -15,6 +15,7 @@ mod messages;
 mod node;
 mod notices;
 mod parts;
+pub mod push;
 mod scale;
 mod socket;
 mod waiting;

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -104,6 +104,8 @@ struct Launch {
     directory: TempDir,
     /// Settings of this test, which override the settings of all tests.
     settings: Vec<(&'static str, &'static str)>,
+    /// File with the only certificates that the process trusts. None means those of the system.
+    trusted: Option<PathBuf>,
 }
 
 impl NodeProcess {
@@ -113,7 +115,19 @@ impl NodeProcess {
 
     /// Starts a node with additional settings. If LOG_LEVEL is set, the log goes to a pipe that is never read.
     pub async fn start_with(database: &TestDatabase, number: usize, settings: &[(&'static str, &'static str)]) -> Self {
-        let launch = Launch::new(database, number, settings);
+        Self::launch(Launch::new(database, number, settings)).await
+    }
+
+    /// Starts a node with additional settings, which trusts only the certificates of this file.
+    pub async fn start_trusting(
+        database: &TestDatabase,
+        certificates: PathBuf,
+        settings: &[(&'static str, &'static str)],
+    ) -> Self {
+        Self::launch(Launch { trusted: Some(certificates), ..Launch::new(database, 0, settings) }).await
+    }
+
+    async fn launch(launch: Launch) -> Self {
         let (process, stdout) = launch.spawn().await;
         Self { launch, process, stdout }
     }
@@ -166,6 +180,7 @@ impl Launch {
             prefix: database.name.clone(),
             directory: tempfile::tempdir().unwrap(),
             settings: settings.to_vec(),
+            trusted: None,
         }
     }
 
@@ -194,6 +209,9 @@ impl Launch {
             .args(flags)
             .stdout(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(certificates) = &self.trusted {
+            command.env("SSL_CERT_FILE", certificates);
+        }
         if self.settings.iter().any(|(name, _)| *name == "LOG_LEVEL") {
             command.stderr(Stdio::piped());
         }
