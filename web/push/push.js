@@ -19,12 +19,15 @@ const SET_PRESENCE = `mutation SetPresence($input: SetPresenceInput!) {
 const SUBSCRIBE_MS = 30_000;
 /** Milliseconds after which a request to the server has failed. */
 const REQUEST_MS = 30_000;
+/** Milliseconds that a change from one page of the app to another may take. */
+const CHANGE_MS = 300;
 /** Name of the lock that the visible pages of the app share. */
 const VISIBLE = 'parlance-visible';
 
 /**
- * Why this browser gets no pushes. `code` is UNSUPPORTED (the browser has no push), PERMISSION_DENIED (by the user),
- * UNAVAILABLE (the server has no key for pushes) or SUBSCRIPTION_FAILED (by the browser's push service; see `cause`).
+ * Why this browser gets no pushes. `code` is UNSUPPORTED (the browser has no push), PERMISSION_DENIED (the user has
+ * refused, or has closed the question), UNAVAILABLE (the server has no key for pushes) or SUBSCRIPTION_FAILED (the push
+ * service of the browser has failed, and `cause` is its error).
  */
 export class PushError extends Error {
   constructor(code, message, options) {
@@ -94,26 +97,17 @@ export async function closeNotifications(conversationId, { scope } = {}) {
 /**
  * Sets the presence to ONLINE while a page of the app is visible in this browser, and otherwise to AWAY, so that the
  * server pushes although a page is connected. AWAY ends with the last connection of the user, so call `report` after
- * each connection. `stop` ends the reports of this page.
+ * each connection. `stop` ends the reports of this page. `onError(error)` gets the errors of requests.
  */
 export function reportVisibility(client, { onError = console.error } = {}) {
+  const set = (status) => ask(client, SET_PRESENCE, { input: { status } }).catch(onError);
   let last = new AbortController();
   const report = () => {
     last.abort();
     last = new AbortController();
-    const { signal } = last;
-    const isVisible = document.visibilityState === 'visible';
-    const replaced = new Promise((resolve) => signal.addEventListener('abort', resolve));
-    // The pages of a browser have the same session. A visible page shares the lock, and a hidden one waits until no page
-    // is visible.
-    navigator.locks
-      .request(VISIBLE, { mode: isVisible ? 'shared' : 'exclusive', signal }, async () => {
-        const input = { status: isVisible ? 'ONLINE' : 'AWAY' };
-        await ask(client, SET_PRESENCE, { input }).catch(onError);
-        if (isVisible) await replaced;
-      })
-      // A later report has taken the place of this one before it had the lock.
-      .catch(() => {});
+    const follow = document.visibilityState === 'visible' ? whileVisible : whileHidden;
+    // AbortError: a later report has taken the place of this one.
+    follow(set, last.signal).catch((error) => error.name === 'AbortError' || onError(error));
   };
   document.addEventListener('visibilitychange', report);
   report();
@@ -123,6 +117,31 @@ export function reportVisibility(client, { onError = console.error } = {}) {
   };
   return { report, stop };
 }
+
+/** Reports a visible page. All pages of a browser have the same session, so the visible ones share a lock. */
+function whileVisible(set, signal) {
+  return navigator.locks.request(VISIBLE, { mode: 'shared', signal }, async () => {
+    await set('ONLINE');
+    await aborted(signal);
+  });
+}
+
+/** Reports a hidden page as soon as no page is visible. */
+async function whileHidden(set, signal) {
+  for (let isReported = false; !isReported && !signal.aborted; ) {
+    await navigator.locks.request(VISIBLE, { signal }, () => {});
+    // The user may be changing to another page, which becomes visible in a moment.
+    await Promise.race([aborted(signal), new Promise((resolve) => setTimeout(resolve, CHANGE_MS))]);
+    isReported = await navigator.locks.request(VISIBLE, { ifAvailable: true }, async (lock) => {
+      if (!lock || signal.aborted) return false;
+      await set('AWAY');
+      return true;
+    });
+  }
+}
+
+const aborted = (signal) =>
+  new Promise((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', resolve)));
 
 /** Registers the service worker and waits until it is active. */
 async function register({ worker = 'service-worker.js', scope, open, app, title, body, icon, badge }) {

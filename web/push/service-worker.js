@@ -50,6 +50,7 @@ self.addEventListener('pushsubscriptionchange', (event) => event.waitUntil(resub
 async function handle(data) {
   const push = read(data);
   const kind = KINDS.get(push.kind);
+  await setBadge(push.badge);
   try {
     await (kind && push[kind.needs] !== null ? kind.handle(push) : showGeneric());
   } catch (error) {
@@ -91,7 +92,6 @@ function time(value) {
 
 /** Shows a message. The conversation is the tag, so a message replaces the notification of the one before. */
 async function showMessage(push) {
-  await setBadge(push.badge);
   if (await isOnScreen(push)) return;
   const tag = push.conversationId;
   const [shown] = await self.registration.getNotifications({ tag });
@@ -103,7 +103,6 @@ async function showMessage(push) {
 
 /** Closes the notification of a conversation that was read on another device, or whose message is gone. */
 async function dismiss(push) {
-  await setBadge(push.badge);
   await close(push.conversationId, (notification) => !isNewer(notification, push));
 }
 
@@ -192,6 +191,7 @@ async function ask(page, message) {
 /** All windows of the origin; first the one that was used last. */
 const windows = () => self.clients.matchAll({ type: 'window', includeUncontrolled: true });
 
+/** Sets the badge of the app to a number. Does nothing if it is null. */
 async function setBadge(number) {
   if (number === null) return;
   try {
