@@ -50,7 +50,9 @@ impl State {
                 self.timers.insert((until, Timer::Peer(from)));
             }
         }
-        devices.into_iter().for_each(|change| self.apply(from, LiveChange::Device(change)));
+        for change in devices {
+            self.apply(from, LiveChange::Device(change));
+        }
     }
 
     /// Asks all nodes for their facts, because the subscription is established for the first time or again.

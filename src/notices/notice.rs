@@ -13,7 +13,7 @@ const CODE_DEADLINE: Duration = Duration::from_mins(2);
 /// Maximum time from queueing another notice until it is sent.
 const NOTICE_DEADLINE: Duration = Duration::from_mins(10);
 /// Maximum time from queueing a digest until it is sent. Nobody waits for a digest.
-const DIGEST_DEADLINE: Duration = Duration::from_mins(60);
+const DIGEST_DEADLINE: Duration = Duration::from_hours(1);
 /// Maximum number of conversations that a digest lists. It tells the number of the others.
 pub const MAX_DIGEST_CONVERSATIONS: usize = 20;
 

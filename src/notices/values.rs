@@ -66,7 +66,8 @@ pub(super) fn of_notice(app_name: &str, language: &str, notice: &Notice) -> Valu
 pub(super) fn of_saying(app_name: &str, language: &str, saying: &Saying<'_>, preview: Option<String>) -> Value {
     let (sender, group) = (saying.sender().map(one_line), saying.group().map(one_line));
     let message = context! { kind => saying.kind(), sender, group, video => saying.is_video(), preview };
-    context! { attachment => (), duration => (), file => (), count => 0, ..message, ..common(app_name, language) }
+    let attachments = context! { attachment => (), duration => (), file => (), count => 0 };
+    context! { ..attachments, ..message, ..common(app_name, language) }
 }
 
 /// Returns the variables of the preview of attachments.

@@ -152,7 +152,7 @@ async fn the_answer_of_a_push_service_decides() {
         (status(403), Outcome::refused("a push service answered 403 Forbidden")),
         (redirect.into_response(), Outcome::refused("a push service answered 307 Temporary Redirect")),
         (status(503), Outcome::Retry { after: None }),
-        (busy.into_response(), Outcome::Retry { after: Some(Duration::from_secs(120)) }),
+        (busy.into_response(), Outcome::Retry { after: Some(Duration::from_mins(2)) }),
     ] {
         service.answer_next(answer);
         assert_eq!(pusher.send(&target, &push("Hello")).await, outcome);

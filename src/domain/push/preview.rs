@@ -33,7 +33,7 @@ pub(super) fn plain(body: &str, names: &HashMap<&str, &str>) -> String {
             }
             Event::Start(Tag::Item) => {
                 begin_line(&mut text);
-                text += &bullet(lists.last_mut());
+                text += &bullet(&mut lists);
             }
             Event::Start(Tag::CodeBlock(_)) => {
                 begin_line(&mut text);
@@ -55,9 +55,10 @@ pub(super) fn plain(body: &str, names: &HashMap<&str, &str>) -> String {
     shortened(&text)
 }
 
-/// Returns what stands before an item of a list, and counts the item.
-fn bullet(list: Option<&mut Option<u64>>) -> String {
-    match list {
+/// Returns what stands before an item of the innermost list, and counts the item. A list without a number is not
+/// numbered.
+fn bullet(lists: &mut [Option<u64>]) -> String {
+    match lists.last_mut() {
         Some(Some(number)) => {
             let bullet = format!("{number}. ");
             *number = number.saturating_add(1);

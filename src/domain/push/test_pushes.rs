@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::Url;
 
-use super::core::PushError;
+use super::core::{PushError, vapid_key};
 use crate::clock::Clock;
 use crate::config::PushSettings;
 use crate::domain::validate::identifiers;
@@ -14,12 +14,11 @@ use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::notices::{PushText, PushTexts, Saying};
 use crate::push::{
-    ApnsEnvironment, Notification, NotificationKind, Outcome, Push, Pusher, ReceiverKeys, Target, Urgency, VapidKey,
+    ApnsEnvironment, Notification, NotificationKind, Outcome, Push, Pusher, ReceiverKeys, Target, Urgency,
 };
 use crate::random::Random;
 use crate::store::conversations::conversations::unread_count;
 use crate::store::people::users::{self, User};
-use crate::store::push::keys;
 use crate::store::push::subscriptions::{self, ApnsEnvironment as StoredEnvironment, PushSubscription, PushTransport};
 use crate::store::{self, Connection};
 
@@ -60,10 +59,7 @@ impl TestPushes {
     ) -> Result<Option<Self>, PushError> {
         let mut connection = store::connect(url).await?;
         let Some(user) = find(&mut connection, user).await? else { return Ok(None) };
-        let key = match VapidKey::from_settings(settings)? {
-            Some(key) => key,
-            None => stored_key(&mut connection, random).await?,
-        };
+        let key = vapid_key(&mut connection, settings, random).await?;
         let now = clock.now();
         let rows = subscriptions::of_user(&mut connection, user.id, now).await.map_err(Error::from)?;
         let badge = unread_count(&mut connection, user.id, now).await.map_err(Error::from)?;
@@ -94,15 +90,6 @@ async fn find(conn: &mut Connection, name: &str) -> Result<Option<User>> {
         }
     }
     Ok(None)
-}
-
-/// Returns the key that all nodes use. If no node has started yet, makes it.
-async fn stored_key(conn: &mut Connection, random: &Random) -> Result<VapidKey> {
-    let stored = match keys::find(conn).await? {
-        Some(stored) => stored,
-        None => keys::insert(conn, &VapidKey::generate(random).to_bytes()).await?,
-    };
-    VapidKey::from_bytes(&stored).map_err(|error| Error::Corrupt(format!("the key in push_keys: {error}")))
 }
 
 fn push(PushText { title, body }: PushText, badge: u32, now: DateTime<Utc>) -> Push {

@@ -120,7 +120,7 @@ pub async fn delete_by_address(
         .returning(push_subscriptions::id)
         .get_results(conn)
         .await?;
-    Ok(deleted.first().copied())
+    Ok(deleted.into_iter().next())
 }
 
 /// Deletes at most `limit` subscriptions whose sessions are revoked or have expired. Returns the number of deleted

@@ -104,9 +104,9 @@ async fn a_message_reaches_an_iphone_with_its_alert_and_badge() {
     assert_eq!((push.header("apns-push-type"), push.header("apns-priority")), ("alert", "10"));
     let collapse = push.header("apns-collapse-id").to_owned();
     assert!(!collapse.is_empty());
-    let aps = &push.payload["aps"];
-    assert_eq!((&aps["alert"]["title"], &aps["alert"]["body"]), (&json!("Bob"), &json!("hello")), "{aps:#}");
-    assert_eq!((&aps["badge"], &aps["thread-id"]), (&json!(1), &json!(world.chat)), "{aps:#}");
+    let shown = &push.payload["aps"];
+    assert_eq!((&shown["alert"]["title"], &shown["alert"]["body"]), (&json!("Bob"), &json!("hello")), "{shown:#}");
+    assert_eq!((&shown["badge"], &shown["thread-id"]), (&json!(1), &json!(world.chat)), "{shown:#}");
     assert_eq!((&push.payload["messageId"], &push.payload["kind"]), (&message["id"], &json!("message")));
     world.node.pushes_settled().await;
     world.ada.mark_read(&message).await.data();
