@@ -1,15 +1,19 @@
 //! The errors of requests to S3.
 
 use std::error::Error as StdError;
-use std::fmt::Write as _;
+use std::iter;
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use reqwest::StatusCode;
 
-use super::Bucket;
-use crate::error::{Error, Result};
-use crate::metrics::S3Outcome;
+use super::xml::Element;
+use crate::error::Error;
+
+/// Error codes after which a retry may succeed, whatever the status of the answer is. The answer to
+/// CompleteMultipartUpload can have the status 200 and an error code.
+const TRANSIENT_CODES: [&str; 4] = ["InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
 
 /// The error of a request to S3, in the classes that callers distinguish.
+#[derive(Debug)]
 pub(super) enum Failure {
     /// The object, the upload or the bucket does not exist. Contains S3's error code if S3 sent a code.
     Missing(Option<String>),
@@ -29,53 +33,73 @@ impl From<Failure> for Error {
     }
 }
 
-impl Bucket {
-    /// Counts the outcome of a request in the metrics, and converts its error.
-    pub(super) fn outcome<T, E>(&self, result: Result<T, SdkError<E>>) -> Result<T, Failure>
-    where
-        E: ProvideErrorMetadata + StdError + 'static,
-    {
-        let result = result.map_err(|error| read(&error));
-        self.metrics.s3_request(match &result {
-            Ok(_) => S3Outcome::Done,
-            Err(Failure::Other(Error::S3Unavailable(_))) => S3Outcome::Unavailable,
-            Err(_) => S3Outcome::Refused,
-        });
-        result
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
     }
 }
 
-fn read<E>(error: &SdkError<E>) -> Failure
-where
-    E: ProvideErrorMetadata + StdError + 'static,
-{
-    let SdkError::ServiceError(answer) = error else {
-        return Failure::Other(match error {
-            SdkError::ConstructionFailure(_) => Error::S3(with_causes(error)),
-            _ => Error::S3Unavailable(with_causes(error)),
-        });
-    };
-    let code = answer.err().code().map(str::to_owned);
-    let describe = || {
-        let (code, message) = (code.as_deref().unwrap_or("no code"), answer.err().message().unwrap_or("no message"));
-        format!("{}: {code}: {message}", answer.raw().status())
-    };
-    match answer.raw().status().as_u16() {
-        404 => Failure::Missing(code),
-        // S3 sends 429 and 503 when clients must slow down.
-        429 | 500.. => Failure::Other(Error::S3Unavailable(describe())),
-        _ => Failure::Other(Error::S3(describe())),
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let is_own = error.is_builder();
+        let text = with_causes(&error.without_url());
+        Self::Other(if is_own { Error::S3(text) } else { Error::S3Unavailable(text) })
     }
 }
 
-/// Returns the text of an error with its causes, which `Display` leaves out. `Debug` would show whole responses.
-fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a string does not fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
+impl Failure {
+    /// Returns the failure that an answer reports. `error` is the root of its body.
+    pub(super) fn reported(status: StatusCode, error: Option<&Element>) -> Self {
+        let code = error.and_then(|error| error.text("Code"));
+        let describe = || {
+            let message = error.and_then(|error| error.text("Message")).unwrap_or("no message");
+            format!("{}: {}: {message}", status.as_u16(), code.unwrap_or("no code"))
+        };
+        match status.as_u16() {
+            // S3 sends 429 and 503 when clients must slow down.
+            429 | 500.. => Self::Other(Error::S3Unavailable(describe())),
+            _ if code.is_some_and(|code| TRANSIENT_CODES.contains(&code)) => {
+                Self::Other(Error::S3Unavailable(describe()))
+            }
+            404 => Self::Missing(code.map(str::to_owned)),
+            _ => Self::Other(Error::S3(describe())),
+        }
     }
-    text
+
+    /// Whether S3 is unavailable, so that a retry may succeed.
+    pub(super) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Other(Error::S3Unavailable(_)))
+    }
+}
+
+/// Returns the text of an error with its causes, which `Display` leaves out.
+pub(super) fn with_causes(error: &(dyn StdError + 'static)) -> String {
+    let causes = iter::successors(Some(error), |&cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reported(status: u16, code: &str) -> Failure {
+        let body = format!("<Error><Code>{code}</Code><Message>Sorry.</Message></Error>");
+        Failure::reported(StatusCode::from_u16(status).unwrap(), Element::parse(body.as_bytes()).as_ref())
+    }
+
+    #[test]
+    fn the_status_and_the_code_decide_the_class_of_a_failure() {
+        for (status, code) in
+            [(503, "SlowDown"), (500, "x"), (429, "x"), (400, "RequestTimeout"), (200, "InternalError")]
+        {
+            assert!(reported(status, code).is_unavailable(), "{status} {code}");
+        }
+        assert!(matches!(reported(404, "NoSuchUpload"), Failure::Missing(Some(code)) if code == "NoSuchUpload"));
+        for (status, code) in [(403, "AccessDenied"), (301, "PermanentRedirect"), (200, "InvalidPart")] {
+            let failure = reported(status, code);
+            let Failure::Other(Error::S3(text)) = failure else { panic!("{failure:?}") };
+            assert_eq!(text, format!("{status}: {code}: Sorry."));
+        }
+        assert!(matches!(Failure::reported(StatusCode::NOT_FOUND, None), Failure::Missing(None)));
+    }
 }

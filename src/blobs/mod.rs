@@ -1,23 +1,27 @@
-//! Stores the bytes of files in any S3, with the crate aws-sdk-s3. Clients upload files to S3 and download them from S3
-//! directly, with signed URLs.
+//! Stores the bytes of files in any S3. Clients upload files to S3 and download them from S3 directly, with signed
+//! URLs. docs/decisions/0026-a-light-s3-client.md says why the server does not use the SDK of AWS.
 
+mod address;
 mod bucket;
-mod connect;
+mod client;
+mod cors;
 mod failure;
+mod file_body;
 mod multipart;
 mod objects;
 mod presign;
+mod request;
+mod signer;
+mod xml;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use aws_sdk_s3::Client;
 
 use crate::clock::Clock;
 use crate::config::{S3Settings, Web};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use client::Client;
 
 /// The object storage of the server. Cheap to clone.
 #[derive(Clone)]
@@ -26,17 +30,14 @@ pub struct Blobs {
     bucket: Option<Arc<Bucket>>,
 }
 
-/// A bucket of an S3, with its clients.
+/// A bucket of an S3, with its client.
 struct Bucket {
-    /// Sends the requests of the server.
     client: Client,
-    /// Signs URLs for clients, with the public endpoint. Sends no requests.
-    public: Client,
     name: String,
     region: String,
     /// Origins of the web pages that may use the bucket.
     origins: Vec<String>,
-    transfer_timeout: Duration,
+    /// The clock for the URLs that clients get.
     clock: Clock,
     metrics: Metrics,
 }
@@ -97,14 +98,12 @@ impl Blobs {
     /// Connects to S3, and creates the bucket if it does not exist. If S3 is unavailable, this is not an error: the
     /// server retries in the background, and files are unavailable until a retry succeeds.
     pub async fn open(settings: &S3Settings, web: &Web, clock: Clock, metrics: Metrics) -> Result<Self> {
-        let Some(clients) = connect::clients(settings)? else { return Ok(Self { bucket: None }) };
+        let Some(client) = Client::new(settings)? else { return Ok(Self { bucket: None }) };
         let bucket = Arc::new(Bucket {
-            client: clients.own,
-            public: clients.public,
+            client,
             name: settings.s3_bucket.clone(),
             region: settings.s3_region.clone(),
             origins: web.bucket_origins(),
-            transfer_timeout: settings.s3_transfer_timeout,
             clock,
             metrics,
         });

@@ -1,16 +1,16 @@
 //! Requests with which the server itself reads, stores and deletes objects.
 
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::{Method, Response};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::connect::transfer;
 use super::failure::Failure;
-use super::{Blobs, Body, Head};
+use super::file_body::STALL;
+use super::request::Request;
+use super::{Blobs, Body, Head, xml};
 use crate::error::{Error, Result};
 
 /// Maximum number of objects that S3 deletes in one request.
@@ -20,12 +20,12 @@ impl Blobs {
     /// Reads the metadata of an object. None if the object does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
         let bucket = self.bucket()?;
-        let head = bucket.client.head_object().bucket(&bucket.name).key(key).checksum_mode(ChecksumMode::Enabled);
-        match bucket.outcome(head.send().await) {
+        let head = Request::of_object(Method::HEAD, key).header("x-amz-checksum-mode", "ENABLED");
+        match bucket.send(&head).await {
             Ok(head) => Ok(Some(Head {
-                byte_size: head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default(),
-                content_type: head.content_type().map(str::to_owned),
-                sha256: head.checksum_sha256().and_then(digest),
+                byte_size: head.header("content-length").and_then(|length| length.parse().ok()).unwrap_or_default(),
+                content_type: head.header("content-type").map(str::to_owned),
+                sha256: head.header("x-amz-checksum-sha256").and_then(digest),
             })),
             // The response to a HEAD request has no body and therefore no error code, so a missing bucket is not
             // distinguished from a missing object.
@@ -39,9 +39,8 @@ impl Blobs {
     /// contain a part of the object.
     pub async fn download(&self, key: &str, to: &mut File, limit: u64) -> Result<u64> {
         let bucket = self.bucket()?;
-        let got = bucket.client.get_object().bucket(&bucket.name).key(key).send().await;
-        let body = bucket.outcome(got)?.body;
-        timeout(bucket.transfer_timeout, copy(body, to, limit))
+        let got = bucket.send(&Request::of_object(Method::GET, key).download()).await?;
+        timeout(bucket.client.transfer_timeout, copy(got.response, to, limit))
             .await
             .map_err(|_| Error::S3Unavailable(format!("{key} takes too long")))?
     }
@@ -49,12 +48,8 @@ impl Blobs {
     /// Stores an object.
     pub async fn put(&self, key: &str, content_type: &str, from: Body) -> Result<()> {
         let bucket = self.bucket()?;
-        let body = match from {
-            Body::Bytes(bytes) => ByteStream::from(bytes),
-            Body::File(path) => ByteStream::from_path(&path).await.map_err(|error| Error::S3(error.to_string()))?,
-        };
-        let put = bucket.client.put_object().bucket(&bucket.name).key(key).content_type(content_type).body(body);
-        bucket.outcome(put.customize().config_override(transfer(bucket.transfer_timeout)).send().await)?;
+        let put = Request::of_object(Method::PUT, key).header("content-type", content_type).content(from).long();
+        bucket.send(&put).await?;
         Ok(())
     }
 
@@ -62,13 +57,12 @@ impl Blobs {
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
         let bucket = self.bucket()?;
         for keys in keys.chunks(DELETED_AT_ONCE) {
-            let named = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect::<Result<_, _>>();
-            let delete = named.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
-            let delete = delete.map_err(|error| Error::S3(error.to_string()))?;
-            let deleted = bucket.client.delete_objects().bucket(&bucket.name).delete(delete).send().await;
-            let deleted = bucket.outcome(deleted)?;
-            if let Some(error) = deleted.errors().iter().find(|error| error.code() != Some("NoSuchKey")) {
-                let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or("no code"));
+            let objects = keys.iter().map(|key| xml::element("Object", &xml::text("Key", key))).collect::<String>();
+            let delete = xml::document("Delete", &(objects + "<Quiet>true</Quiet>"));
+            let delete = Request::of_bucket(Method::POST).query("delete", "").checked_xml(delete);
+            let deleted = bucket.send(&delete).await?.root()?;
+            if let Some(error) = deleted.children("Error").find(|error| error.text("Code") != Some("NoSuchKey")) {
+                let (key, code) = (error.text("Key").unwrap_or_default(), error.text("Code").unwrap_or("no code"));
                 return Err(Error::S3(format!("{key} is not deleted: {code}")));
             }
         }
@@ -76,9 +70,10 @@ impl Blobs {
     }
 }
 
-async fn copy(mut body: ByteStream, to: &mut File, limit: u64) -> Result<u64> {
+async fn copy(mut from: Response, to: &mut File, limit: u64) -> Result<u64> {
     let mut bytes = 0;
-    while let Some(piece) = body.try_next().await.map_err(|error| Error::S3Unavailable(error.to_string()))? {
+    let stalled = || Error::S3Unavailable(format!("sends no bytes for {} s", STALL.as_secs()));
+    while let Some(piece) = timeout(STALL, from.chunk()).await.map_err(|_| stalled())?.map_err(Failure::from)? {
         bytes += piece.len() as u64;
         if bytes > limit {
             return Err(Error::S3TooLarge(limit));

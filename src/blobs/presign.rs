@@ -3,29 +3,27 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use reqwest::Method;
 
-use super::{Blobs, Download, Presigned, Upload};
-use crate::error::{Error, Result};
+use super::request::Request;
+use super::{Blobs, Bucket, Download, Presigned, Upload};
+use crate::error::Result;
 
+#[expect(clippy::unused_async, reason = "callers await these functions like all other requests of Blobs")]
 impl Blobs {
     /// Signs an upload in one request. The signature covers the key, the length, the content type and the checksum, so
     /// that the client cannot change them.
     pub async fn presign_put(&self, upload: &Upload<'_>, expires: Duration) -> Result<Presigned> {
-        let bucket = self.bucket()?;
-        let request = bucket
-            .public
-            .put_object()
-            .bucket(&bucket.name)
-            .key(upload.key)
-            .content_type(upload.content_type)
-            .content_length(length(upload.byte_size)?)
-            .set_checksum_sha256(upload.sha256.map(|digest| STANDARD.encode(digest)));
-        let signed = request.presigned(since(bucket.clock.now(), expires)?).await;
-        Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
+        let mut request = Request::of_object(Method::PUT, upload.key)
+            .header("content-length", upload.byte_size.to_string())
+            .header("content-type", upload.content_type);
+        if let Some(digest) = upload.sha256 {
+            request = request.header("x-amz-checksum-sha256", STANDARD.encode(digest));
+        }
+        self.bucket()?.presign_upload(request, expires)
     }
 
     /// Signs the upload of one part of a multipart upload. The client cannot change the number and the length of the
@@ -38,57 +36,37 @@ impl Blobs {
         byte_size: u64,
         expires: Duration,
     ) -> Result<Presigned> {
-        let bucket = self.bucket()?;
-        let request = bucket
-            .public
-            .upload_part()
-            .bucket(&bucket.name)
-            .key(key)
-            .upload_id(upload_id)
-            .part_number(number)
-            .content_length(length(byte_size)?);
-        let signed = request.presigned(since(bucket.clock.now(), expires)?).await;
-        Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
+        let request = Request::of_object(Method::PUT, key)
+            .query("partNumber", number.to_string())
+            .query("uploadId", upload_id)
+            .header("content-length", byte_size.to_string());
+        self.bucket()?.presign_upload(request, expires)
     }
 
     /// Signs a download whose response has the content type and the disposition in `download`. The time of the
     /// signature is `at`, in whole seconds, and the URL expires `expires` after this time. The same `at` gives the same
     /// URL, so that browsers and CDNs can cache the object.
     pub async fn presign_get(&self, download: &Download<'_>, at: DateTime<Utc>, expires: Duration) -> Result<String> {
-        let bucket = self.bucket()?;
-        let request = bucket
-            .public
-            .get_object()
-            .bucket(&bucket.name)
-            .key(download.key)
-            .response_content_type(download.content_type)
-            .response_content_disposition(download.disposition)
+        let request = Request::of_object(Method::GET, download.key)
             // Only the client's own cache may store the response, until the URL expires. The object of a key never
             // changes.
-            .response_cache_control(format!("private, max-age={}, immutable", expires.as_secs()));
-        let signed = request.presigned(since(at, expires)?).await;
-        Ok(signed.map_err(|error| Error::S3(error.to_string()))?.uri().to_owned())
+            .query("response-cache-control", format!("private, max-age={}, immutable", expires.as_secs()))
+            .query("response-content-disposition", download.disposition)
+            .query("response-content-type", download.content_type);
+        self.bucket()?.presign(&request, at, expires)
     }
 }
 
-fn since(at: DateTime<Utc>, expires: Duration) -> Result<PresigningConfig> {
-    PresigningConfig::builder()
-        .start_time(at.into())
-        .expires_in(expires)
-        .build()
-        .map_err(|error| Error::S3(error.to_string()))
-}
+impl Bucket {
+    /// Signs a URL with the public endpoint.
+    fn presign(&self, request: &Request<'_>, at: DateTime<Utc>, expires: Duration) -> Result<String> {
+        let url = self.client.public.url(request.key, &request.query)?;
+        self.client.signer.presign(request, &url, at.into(), expires)
+    }
 
-fn length(bytes: u64) -> Result<i64> {
-    i64::try_from(bytes).map_err(|_| Error::S3TooLarge(i64::MAX.unsigned_abs()))
-}
-
-fn put(request: &PresignedRequest) -> Presigned {
-    let named = |(name, value): (&str, &str)| (name.to_ascii_lowercase(), value.to_owned());
-    Presigned {
-        url: request.uri().to_owned(),
-        method: "PUT",
-        // The header `host` is left out, because clients derive it from the URL.
-        headers: request.headers().map(named).filter(|(name, _)| name != "host").collect(),
+    fn presign_upload(&self, request: Request<'_>, expires: Duration) -> Result<Presigned> {
+        let url = self.presign(&request, self.clock.now(), expires)?;
+        let headers = request.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Presigned { url, method: "PUT", headers })
     }
 }

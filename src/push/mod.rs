@@ -11,7 +11,6 @@ mod google;
 mod notification;
 mod outcome;
 mod p256;
-mod places;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -35,7 +34,6 @@ pub use files::OpenError;
 pub use notification::{Notification, NotificationKind, Push, Urgency};
 use outcome::Attempt;
 pub use outcome::Outcome;
-use places::Places;
 pub use target::{ApnsEnvironment, Target, Transport};
 use vapid::VapidTokens;
 pub use vapid::{InvalidKey, VapidKey};
@@ -52,7 +50,6 @@ struct Inner {
     web_push: WebPush,
     fcm: Option<Fcm>,
     apns: Option<Apns>,
-    places: Places,
 }
 
 /// The way of one push.
@@ -72,7 +69,7 @@ impl Pusher {
         let fcm = account.map(|file| Fcm::open(file, settings.push_fcm_url.as_ref(), clock)).transpose()?;
         let apns = settings.apns().map(|key| Apns::open(key, settings.push_apns_url.as_ref(), clock)).transpose()?;
         let web_push = WebPush::new(outbound, tokens, clock, random.clone());
-        let inner = Inner { web_push, fcm, apns, places: Places::default() };
+        let inner = Inner { web_push, fcm, apns };
         Ok(Self { inner: Arc::new(inner), metrics: None })
     }
 
@@ -105,8 +102,8 @@ impl Pusher {
         self.inner.web_push.check(&url).await
     }
 
-    /// Tries once to send a push. Returns within 15 seconds: at most 5 for a place among the pushes to the same origin,
-    /// and SEND_TIMEOUT for the request. The answer is [`Outcome::Retry`] if the time is over.
+    /// Tries once to send a push. Returns within SEND_TIMEOUT. The answer is [`Outcome::Retry`] if the time is over. The
+    /// caller limits the number of pushes that are sent to one service at the same time.
     pub async fn send(&self, target: &Target, push: &Push) -> Outcome {
         let started = Instant::now();
         let outcome = self.inner.send(target, push).await;
@@ -122,14 +119,6 @@ impl Inner {
         let route = match self.route(target) {
             Ok(route) => route,
             Err(outcome) => return outcome,
-        };
-        // Clients choose the hosts of endpoints. Those of FCM and APNs are fast, and have no limit of their own.
-        let _place = match &route {
-            Route::WebPush { endpoint, .. } => match self.places.take(&endpoint.origin().ascii_serialization()).await {
-                Some(place) => Some(place),
-                None => return Outcome::Retry { after: None },
-            },
-            Route::Fcm { .. } | Route::Apns { .. } => None,
         };
         timeout(SEND_TIMEOUT, route.send(push)).await.unwrap_or(Outcome::Retry { after: None })
     }

@@ -35,7 +35,7 @@ impl PushCore {
         settings: &PushSettings,
     ) -> Result<Self, PushError> {
         let key = vapid_key(&mut *base.connection().await?, settings, &base.random).await?;
-        let pusher = Pusher::open(settings, key, base.clock, &base.random)?;
+        let pusher = Pusher::open(settings, key, base.clock, &base.random)?.with_metrics(base.metrics.push());
         Ok(Self { base: base.clone(), live: live.clone(), pusher, texts })
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use parlance::blobs::{Body, Upload};
 use parlance::config::S3Settings;
 use tempfile::tempdir;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{EXPIRES, garage};
@@ -82,6 +82,31 @@ async fn the_bucket_is_created_when_s3_becomes_available() {
     });
     eventually("the bucket is created", async || node.app.blobs().is_ready().await).await;
     node.app.blobs().put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap();
+}
+
+/// Answers the first of every two requests with 503 and the second with 200. Each request needs a new connection.
+async fn answer_every_second(listener: TcpListener) {
+    for status in ["503 Slow Down", "200 OK"].into_iter().cycle() {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        client.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_once_if_s3_is_overloaded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(answer_every_second(listener));
+    let settings = S3Settings { s3_endpoint: Some(endpoint), ..garage() };
+    let node = Node::build().s3(&settings).start_alone().await;
+    assert!(node.app.blobs().is_ready().await);
+    assert!(node.app.blobs().head("key").await.unwrap().is_some());
+    assert!(node.metric("parlance_s3_requests_total{outcome=\"done\"}").await > 2);
 }
 
 /// Wrong keys are a mistake of the operator, so the error must not be one that clients retry.
