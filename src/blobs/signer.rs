@@ -118,7 +118,7 @@ mod tests {
 
     /// Returns the time of the examples: 24 May 2013, 00:00 UTC.
     fn at() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600)
+        "2013-05-24T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().into()
     }
 
     /// The example of <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>.
