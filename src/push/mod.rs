@@ -23,7 +23,7 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
-use crate::config::{MAX_PUSH_ENDPOINT, PushSettings, SEND_TIMEOUT};
+use crate::config::{MAX_PUSH_ADDRESS, PushSettings, SEND_TIMEOUT};
 use crate::metrics::PushMetrics;
 use crate::outbound::{Outbound, with_causes};
 use crate::random::Random;
@@ -95,8 +95,8 @@ impl Pusher {
 
     /// Checks an endpoint that a client gives, and resolves its host. The error is a sentence for the client.
     pub async fn check_endpoint(&self, endpoint: &str) -> Result<(), String> {
-        if endpoint.len() > MAX_PUSH_ENDPOINT {
-            return Err(format!("The endpoint must have at most {MAX_PUSH_ENDPOINT} bytes."));
+        if endpoint.len() > MAX_PUSH_ADDRESS {
+            return Err(format!("The endpoint must have at most {MAX_PUSH_ADDRESS} bytes."));
         }
         let url = Url::parse(endpoint).map_err(|_| "The endpoint must be a URL.")?;
         self.inner.web_push.check(&url).await

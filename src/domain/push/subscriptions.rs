@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Url;
 
 use super::core::PushCore;
-use crate::config::MAX_PUSH_SUBSCRIPTIONS;
+use crate::config::{MAX_PUSH_ADDRESS, MAX_PUSH_SUBSCRIPTIONS};
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
@@ -16,10 +16,6 @@ use crate::limiter::Rate;
 use crate::push::{ReceiverKeys, Transport};
 use crate::store::people::users;
 use crate::store::push::subscriptions::{self, ApnsEnvironment, PushSubscription, PushTransport};
-
-/// Maximum size of an endpoint or a token in bytes. An entry of an index in Postgres has at most 2704 bytes. Tokens of
-/// FCM have about 160, and endpoints of browsers up to 500.
-const MAX_ADDRESS: usize = 2048;
 
 const NO_SUBSCRIPTION: Error = Error::NotFound("No such push subscription. `viewer.pushSubscriptions` lists yours.");
 const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
@@ -115,7 +111,7 @@ impl PushSubscriptions<'_> {
             Which::Token(token) => ([PushTransport::Fcm, PushTransport::Apns], token),
         };
         // Postgres stores no NUL, so no address has one.
-        if address.len() > MAX_ADDRESS || address.contains('\0') {
+        if address.len() > MAX_PUSH_ADDRESS || address.contains('\0') {
             return Err(NO_SUBSCRIPTION);
         }
         let mut connection = self.core.base.connection().await?;
@@ -172,9 +168,6 @@ impl PushSubscriptions<'_> {
         check.done()?;
         let keys = ReceiverKeys::new(p256dh, auth).map_err(|message| Error::invalid(path, message))?;
         let invalid = |message| Error::invalid(format!("{path}.endpoint"), message);
-        if new.endpoint.len() > MAX_ADDRESS {
-            return Err(invalid(format!("An endpoint can have at most {MAX_ADDRESS} bytes.")));
-        }
         self.core.pusher.check_endpoint(&new.endpoint).await.map_err(invalid)?;
         let service = service(&new.endpoint).ok_or_else(|| invalid("An endpoint must be a URL.".to_owned()))?;
         Ok(Address { text: new.endpoint, service, keys: Some(keys), ..Address::default() })
@@ -197,9 +190,7 @@ fn check_token<const N: usize>(transport: PushTransport, tokens: [(&str, Option<
     let mut check = Check::default();
     for (path, token) in tokens {
         let Some(token) = token else { continue };
-        if token.len() > MAX_ADDRESS {
-            check.fail(path, format!("A token can have at most {MAX_ADDRESS} bytes."));
-        } else if let Err(message) = in_transports(transport).check_token(token) {
+        if let Err(message) = in_transports(transport).check_token(token) {
             check.fail(path, message);
         }
     }
