@@ -9,6 +9,7 @@ use reqwest::Url;
 use super::core::PushCore;
 use crate::config::{MAX_PUSH_ADDRESS, MAX_PUSH_SUBSCRIPTIONS};
 use crate::domain::error::{Error, Result};
+use crate::domain::people::sessions::ENDED;
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::PushSubscriptionId;
@@ -18,7 +19,6 @@ use crate::store::people::users;
 use crate::store::push::subscriptions::{self, ApnsEnvironment, PushSubscription, PushTransport};
 
 const NO_SUBSCRIPTION: Error = Error::NotFound("No such push subscription. `viewer.pushSubscriptions` lists yours.");
-const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
 
 pub struct PushSubscriptions<'a> {
     pub(in crate::domain) core: &'a Arc<PushCore>,
