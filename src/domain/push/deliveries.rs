@@ -196,7 +196,7 @@ impl Worker {
         match delivery.kind {
             DeliveryKind::Message => delivery.conversation_id.is_some_and(|id| self.core.is_seen(id, user, session)),
             DeliveryKind::Call => self.core.live.is_session_visible(session),
-            DeliveryKind::Dismiss | DeliveryKind::CallEnded | DeliveryKind::Test => false,
+            DeliveryKind::Dismiss | DeliveryKind::CallEnded => false,
         }
     }
 

@@ -68,7 +68,6 @@ impl Writer<'_> {
             DeliveryKind::CallEnded => {
                 with_message_ttl(delivery, self.notification(delivery, NotificationKind::CallEnded), Urgency::High)
             }
-            DeliveryKind::Test => with_message_ttl(delivery, self.test(delivery), Urgency::High),
         };
         let Told { notification, urgency, ttl } = told.ok_or(Unsent::Obsolete)?;
         let message = self.shown(delivery).map(|row| row.message_id);
@@ -141,12 +140,6 @@ impl Writer<'_> {
         let unread = delivery.conversation_id.and_then(|id| self.facts.unread.get(&(delivery.user_id, id)));
         let notification = self.notification(delivery, NotificationKind::Dismiss);
         Notification { count: count(unread.copied().unwrap_or_default()), ..notification }
-    }
-
-    fn test(&self, delivery: &Claimed) -> Notification {
-        let PushText { title, body } =
-            self.texts.render(delivery.language.as_deref().unwrap_or_default(), &Saying::Test);
-        Notification { title: Some(title), body, ..self.notification(delivery, NotificationKind::Test) }
     }
 
     /// Returns a notification without text.
