@@ -11,5 +11,6 @@ mod places;
 mod preview;
 pub mod start;
 pub mod subscriptions;
+mod targets;
 pub mod test_pushes;
 mod texts;

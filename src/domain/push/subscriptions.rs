@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Url;
 
 use super::core::PushCore;
+use super::targets;
 use crate::config::{MAX_PUSH_ADDRESS, MAX_PUSH_SUBSCRIPTIONS};
 use crate::domain::error::{Error, Result};
 use crate::domain::people::sessions::ENDED;
@@ -14,7 +15,7 @@ use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::PushSubscriptionId;
 use crate::limiter::Rate;
-use crate::push::{ReceiverKeys, Transport};
+use crate::push::ReceiverKeys;
 use crate::store::people::users;
 use crate::store::push::subscriptions::{self, ApnsEnvironment, PushSubscription, PushTransport};
 
@@ -131,7 +132,8 @@ impl PushSubscriptions<'_> {
             PushTransport::Fcm => ("fcm", "This server does not use FCM: FCM_SERVICE_ACCOUNT_FILE is not set."),
             PushTransport::Apns => ("apns", "This server does not use APNs: APNS_KEY_FILE is not set."),
         };
-        if self.core.pusher.supports(in_transports(transport)) { Ok(()) } else { Err(Error::invalid(path, message)) }
+        let is_supported = self.core.pusher.supports(targets::transport(transport));
+        if is_supported { Ok(()) } else { Err(Error::invalid(path, message)) }
     }
 
     async fn checked(&self, new: NewSubscription) -> Result<Address> {
@@ -190,7 +192,7 @@ fn check_token<const N: usize>(transport: PushTransport, tokens: [(&str, Option<
     let mut check = Check::default();
     for (path, token) in tokens {
         let Some(token) = token else { continue };
-        if let Err(message) = in_transports(transport).check_token(token) {
+        if let Err(message) = targets::transport(transport).check_token(token) {
             check.fail(path, message);
         }
     }
@@ -202,15 +204,6 @@ fn service(endpoint: &str) -> Option<String> {
     let url = Url::parse(endpoint).ok()?;
     let host = url.host_str()?;
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
-}
-
-const fn in_transports(transport: PushTransport) -> Transport {
-    match transport {
-        PushTransport::WebPush => Transport::WebPush,
-        PushTransport::UnifiedPush => Transport::UnifiedPush,
-        PushTransport::Fcm => Transport::Fcm,
-        PushTransport::Apns => Transport::Apns,
-    }
 }
 
 #[cfg(test)]

@@ -7,17 +7,17 @@ use chrono::{DateTime, Utc};
 
 use super::facts::{Details, Facts};
 use super::preview;
+use super::targets::StoredAddress;
 use crate::config::PushContent;
 use crate::ids::{ConversationId, MessageId};
 use crate::notices::{Preview, PushText, PushTexts, Saying};
-use crate::push::{ApnsEnvironment, Notification, NotificationKind, Push, ReceiverKeys, Target, Urgency};
+use crate::push::{Notification, NotificationKind, Push, Target, Urgency};
 use crate::store::calls::calls::CallKind;
 use crate::store::conversations::conversations::ConversationKind;
 use crate::store::files::attachments::{Attachment, AttachmentKind};
 use crate::store::push::deliveries::{Claimed, DeliveryKind};
 use crate::store::push::facts::{Ring, Shown};
 use crate::store::push::settings::NotificationContent;
-use crate::store::push::subscriptions::{ApnsEnvironment as StoredEnvironment, PushTransport};
 
 /// Time after which a notification is given up, at the push service and by the server. A call is given up when it has
 /// stopped ringing.
@@ -228,33 +228,14 @@ fn count(unread: i32) -> u32 {
 
 /// Returns the address of the device. A call goes to the PushKit token of an Apple device, if it has one.
 fn target(delivery: &Claimed) -> Result<Target, String> {
-    let address = delivery.address.clone();
-    let keys = || {
-        let (p256dh, auth) = (delivery.p256dh.clone(), delivery.auth.clone());
-        ReceiverKeys::new(p256dh.unwrap_or_default(), auth.unwrap_or_default())
+    let address = StoredAddress {
+        transport: delivery.transport,
+        text: delivery.address.clone(),
+        p256dh: delivery.p256dh.clone(),
+        auth: delivery.auth.clone(),
+        environment: delivery.environment,
     };
-    Ok(match delivery.transport {
-        PushTransport::WebPush => Target::WebPush { endpoint: address, keys: keys()? },
-        PushTransport::UnifiedPush => Target::UnifiedPush { endpoint: address, keys: keys()? },
-        PushTransport::Fcm => Target::Fcm { token: address },
-        PushTransport::Apns => {
-            let environment = match delivery.environment {
-                Some(StoredEnvironment::Sandbox) => ApnsEnvironment::Sandbox,
-                Some(StoredEnvironment::Production) | None => ApnsEnvironment::Production,
-            };
-            let voip = delivery.voip_token.clone().filter(|_| delivery.kind == DeliveryKind::Call);
-            let is_voip = voip.is_some();
-            Target::Apns { token: voip.unwrap_or(address), environment, is_voip }
-        }
-    })
-}
-
-/// Returns the token of the target if it only gets calls.
-pub(super) fn voip_token(target: &Target) -> Option<&str> {
-    match target {
-        Target::Apns { token, is_voip: true, .. } => Some(token),
-        _ => None,
-    }
+    address.target(delivery.voip_token.clone().filter(|_| delivery.kind == DeliveryKind::Call))
 }
 
 /// Returns the conversation of a delivery about messages.
