@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::files::{self, OpenError};
 use super::notification::{Notification, Push, Urgency};
@@ -210,17 +210,11 @@ fn collapse_id(push: &Push) -> String {
 
 /// Returns the payload: the keys of Apple in `aps`, and beside it the notification for the app.
 fn payload(notification: &Notification, is_voip: bool) -> serde_json::Result<Vec<u8>> {
-    let mut payload = match serde_json::to_value(notification)? {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    };
+    let mut payload = notification.fields()?;
     let aps = if is_voip {
         json!({})
     } else if notification.kind.is_shown() {
-        let mut alert = Map::new();
-        for (name, part) in [("title", &notification.title), ("body", &notification.body)] {
-            alert.extend(part.as_deref().map(|part| (name.to_owned(), part.into())));
-        }
+        let alert = notification.texts();
         let mut aps = json!({"alert": alert, "badge": notification.badge, "sound": "default", "mutable-content": 1});
         if let Some(conversation) = &notification.conversation_id {
             aps["thread-id"] = conversation.as_str().into();
@@ -235,6 +229,8 @@ fn payload(notification: &Notification, is_voip: bool) -> serde_json::Result<Vec
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::notification::NotificationKind;
     use super::super::notification::tests::push;
     use super::*;

@@ -139,17 +139,10 @@ fn message(token: &str, push: &Push) -> Result<Value, String> {
 
 /// Returns the parts of a message whose size is limited.
 fn content(notification: &Notification) -> serde_json::Result<Map<String, Value>> {
-    let data = match serde_json::to_value(notification)? {
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, text(value))).collect(),
-        _ => Map::new(),
-    };
+    let data = notification.fields()?.into_iter().map(|(name, value)| (name, text(value))).collect();
     let mut content = Map::from_iter([("data".to_owned(), Value::Object(data))]);
     if notification.kind.is_shown() {
-        let mut shown = Map::new();
-        for (name, part) in [("title", &notification.title), ("body", &notification.body)] {
-            shown.extend(part.as_deref().map(|part| (name.to_owned(), part.into())));
-        }
-        content.insert("notification".to_owned(), Value::Object(shown));
+        content.insert("notification".to_owned(), Value::Object(notification.texts()));
     }
     Ok(content)
 }
