@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::conditions::{self, HEARD, UNREAD_COUNT};
 use crate::ids::{CallId, ConversationId, MessageId, UserId};
 use crate::store::calls::calls::CallKind;
 use crate::store::conversations::conversations::ConversationKind;
@@ -56,12 +57,13 @@ pub async fn shown(
         return Ok(Vec::new());
     }
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let unread = conditions::unread("$3");
     let query = diesel::sql_query(format!(
         // LATERAL makes Postgres use one index lookup for each pair.
         "SELECT wanted.user_id, wanted.conversation_id, messages.id AS message_id, messages.kind, messages.body,
              messages.created_at AS sent_at, sender.display_name AS sender,
              conversations.kind AS conversation_kind, conversations.title,
-             greatest(conversations.last_message_number - viewer.last_read_number - viewer.uncounted, 0) AS unread
+             greatest({UNREAD_COUNT}, 0) AS unread
          FROM unnest($1, $2) AS wanted (user_id, conversation_id)
          CROSS JOIN LATERAL (
              SELECT user_id, last_read_number, uncounted, hidden_up_to, archived, notification_level FROM participants
@@ -75,17 +77,7 @@ pub async fn shown(
          LEFT JOIN notification_settings AS settings ON settings.user_id = wanted.user_id
          CROSS JOIN LATERAL (
              SELECT id, kind, body, created_at, sender_id FROM messages
-             WHERE conversation_id = wanted.conversation_id AND number > viewer.last_read_number
-                 AND sender_id IS DISTINCT FROM wanted.user_id AND kind <> 'SYSTEM' AND deleted_at IS NULL
-                 AND (expires_at IS NULL OR expires_at > $3)
-                 AND {VISIBLE}
-                 AND (viewer.notification_level = 'all' AND NOT viewer.archived OR mentions_all OR EXISTS (
-                     SELECT FROM mentions
-                     WHERE mentions.message_id = messages.id AND mentions.user_id = wanted.user_id
-                 ))
-                 AND NOT EXISTS (
-                     SELECT FROM blocks WHERE blocker_id = wanted.user_id AND blocked_id = messages.sender_id
-                 )
+             WHERE conversation_id = wanted.conversation_id AND {unread} AND {HEARD} AND {VISIBLE}
              ORDER BY number DESC
              LIMIT 1
          ) AS messages
