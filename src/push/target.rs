@@ -46,7 +46,7 @@ pub enum ApnsEnvironment {
 
 impl Transport {
     /// Returns the name of the transport in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::WebPush => "web_push",
             Self::UnifiedPush => "unified_push",
@@ -68,7 +68,7 @@ impl Transport {
 }
 
 impl Target {
-    pub const fn transport(&self) -> Transport {
+    pub(super) const fn transport(&self) -> Transport {
         match self {
             Self::WebPush { .. } => Transport::WebPush,
             Self::UnifiedPush { .. } => Transport::UnifiedPush,
