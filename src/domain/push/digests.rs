@@ -28,7 +28,7 @@ use crate::store::push::digests::{self, Candidate, Missed, Window};
 use crate::store::{Connection, locks};
 
 /// Path of the page that turns digests off.
-const UNSUBSCRIBE_PATH: &str = "/notifications/unsubscribe";
+pub const UNSUBSCRIBE_PATH: &str = "/notifications/unsubscribe";
 /// Number of random bytes of a token to unsubscribe.
 const TOKEN_BYTES: usize = 32;
 /// Number of users who are checked in one transaction.
