@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::core::PushCore;
 use super::facts::Details;
-use super::texts::{allowed, group, plain_body, preview};
+use super::texts::{allowed, count, group, plain_body, preview};
 use crate::config::{PushContent, PushSettings};
 use crate::domain::error::{Error, Result as DomainResult};
 use crate::error::Result;
@@ -260,8 +260,4 @@ impl DigestMailer {
         unsubscribe.query_pairs_mut().append_pair("token", &URL_SAFE_NO_PAD.encode(token));
         Some(DigestLinks { app, unsubscribe })
     }
-}
-
-fn count(number: i64) -> u32 {
-    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }

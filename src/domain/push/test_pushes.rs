@@ -8,6 +8,7 @@ use reqwest::Url;
 
 use super::core::{PushError, vapid_key};
 use super::targets::StoredAddress;
+use super::texts::count;
 use crate::clock::Clock;
 use crate::config::PushSettings;
 use crate::domain::validate::identifiers;
@@ -66,7 +67,7 @@ impl TestPushes {
         Ok(Some(Self {
             devices: rows.into_iter().map(device).collect(),
             pusher: Pusher::open(settings, key, clock, random)?,
-            push: push(text, u32::try_from(badge.max(0)).unwrap_or(u32::MAX), now),
+            push: push(text, count(badge), now),
         }))
     }
 

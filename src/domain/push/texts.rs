@@ -88,7 +88,7 @@ impl Writer<'_> {
             title: Some(title),
             body,
             message_id: Some(shown.message_id.to_string()),
-            count: count(shown.unread),
+            count: count(shown.unread.into()),
             sent_at: shown.sent_at,
             ..self.notification(delivery, NotificationKind::Message)
         };
@@ -139,7 +139,7 @@ impl Writer<'_> {
     fn dismissal(&self, delivery: &Claimed) -> Notification {
         let unread = delivery.conversation_id.and_then(|id| self.facts.unread.get(&(delivery.user_id, id)));
         let notification = self.notification(delivery, NotificationKind::Dismiss);
-        Notification { count: count(unread.copied().unwrap_or_default()), ..notification }
+        Notification { count: count(unread.copied().unwrap_or_default().into()), ..notification }
     }
 
     /// Returns a notification without text.
@@ -153,7 +153,7 @@ impl Writer<'_> {
             message_id: delivery.message_id.map(|id| id.to_string()),
             call_id: delivery.call_id.map(|id| id.to_string()),
             count: 0,
-            badge: u32::try_from(badge.max(0)).unwrap_or(u32::MAX),
+            badge: count(badge),
             sent_at: self.now,
         }
     }
@@ -222,8 +222,9 @@ fn is_recording(attachment: &Attachment) -> bool {
     attachment.waveform.is_some() && recorded.iter().any(|format| attachment.content_type.starts_with(format))
 }
 
-fn count(unread: i32) -> u32 {
-    u32::try_from(unread).unwrap_or_default()
+/// Returns a number of messages or conversations, and 0 for a negative one.
+pub(super) fn count(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
 /// Returns the address of the device. A call goes to the PushKit token of an Apple device, if it has one.
