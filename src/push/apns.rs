@@ -17,7 +17,7 @@ use super::outcome::{Attempt, Outcome, error_name};
 use super::target::{ApnsEnvironment, Transport};
 use crate::clock::Clock;
 use crate::config::{ApnsKey, SEND_TIMEOUT};
-use crate::outbound::{beginning, client_builder, with_causes};
+use crate::outbound::{beginning, client_builder};
 
 const SERVICE: &str = "APNs";
 const FILE: &str = "APNS_KEY_FILE";
@@ -86,8 +86,7 @@ impl Apns {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_keep_alive_while_idle(true)
-            .build()
-            .map_err(|error| OpenError::Client(with_causes(error)))?;
+            .build()?;
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key.id.to_owned());
         let apns = Self {

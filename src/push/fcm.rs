@@ -13,7 +13,7 @@ use super::notification::{Notification, Push, Urgency};
 use super::outcome::{Attempt, Outcome, error_name};
 use crate::clock::Clock;
 use crate::config::SEND_TIMEOUT;
-use crate::outbound::{beginning, client_builder, with_causes};
+use crate::outbound::{beginning, client_builder};
 
 const SERVICE: &str = "FCM";
 const ADDRESS: &str = "https://fcm.googleapis.com";
@@ -62,7 +62,7 @@ impl Fcm {
     /// Reads the file of the service account. `address` replaces the address of FCM.
     pub(super) fn open(account: &Path, address: Option<&Url>, clock: Clock) -> Result<Self, OpenError> {
         let account = Account::read(account)?;
-        let client = client_builder(SEND_TIMEOUT).build().map_err(|error| OpenError::Client(with_causes(error)))?;
+        let client = client_builder(SEND_TIMEOUT).build()?;
         let address = address.map_or(ADDRESS, |address| address.as_str().trim_end_matches('/'));
         let url = format!("{address}/v1/projects/{}/messages:send", account.project);
         let url = Url::parse(&url).map_err(|error| OpenError::Client(error.to_string()))?;
