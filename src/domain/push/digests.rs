@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::core::PushCore;
 use super::facts::Details;
-use super::texts::{allowed, count, group, plain_body, preview};
+use super::preview::{plain_body, preview};
+use super::texts::{allowed, count, group};
 use crate::config::{PushContent, PushSettings};
 use crate::domain::error::{Error, Result as DomainResult};
 use crate::error::Result;

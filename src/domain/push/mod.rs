@@ -8,6 +8,7 @@ pub mod notification_settings;
 mod notifier;
 mod outcomes;
 mod places;
+mod plain_text;
 mod preview;
 pub(super) mod start;
 pub mod subscriptions;
