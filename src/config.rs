@@ -40,7 +40,7 @@ pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, 
 pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
 pub use push::{
-    ApnsKey, MAX_PUSH_ENDPOINT, MAX_PUSH_SUBSCRIPTIONS, PUSH_CONCURRENCY, PUSH_CONCURRENCY_PER_HOST, PushContent,
+    ApnsKey, MAX_PUSH_ADDRESS, MAX_PUSH_SUBSCRIPTIONS, PUSH_CONCURRENCY, PUSH_CONCURRENCY_PER_HOST, PushContent,
     PushSettings, SEND_TIMEOUT,
 };
 pub use rates::{Allowance, CODE_LIFETIME, CODE_TRIES, CODES_PER_SLOT, PASSWORD_MAX_DELAY, Rates, SITE_ALLOWANCE};

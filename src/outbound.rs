@@ -234,8 +234,12 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// Returns the text of an error with the texts of its causes, which the `Display` of reqwest omits. Leaves out the
 /// address, which can contain a secret.
 pub fn with_causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let causes = iter::successors(Some(&error as &(dyn Error + 'static)), |&cause| cause.source());
+    causes(&error.without_url())
+}
+
+/// Returns the text of an error with the texts of its causes.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(Some(error), |&cause| cause.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

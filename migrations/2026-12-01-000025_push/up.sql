@@ -80,9 +80,9 @@ ALTER TABLE participants ADD COLUMN notification_level text NOT NULL DEFAULT 'al
 -- What waits to be sent to a device. A newer message of the same conversation replaces the row.
 CREATE TABLE push_deliveries (
     subscription_id uuid NOT NULL REFERENCES push_subscriptions ON DELETE CASCADE,
-    -- 'm:' and the id of a conversation, 'c:' and the id of a call, or 'test'.
+    -- 'm:' and the id of a conversation, or 'c:' and the id of a call.
     key text NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('message', 'dismiss', 'call', 'call_ended', 'test')),
+    kind text NOT NULL CHECK (kind IN ('message', 'dismiss', 'call', 'call_ended')),
     -- Copied from the subscription, so that an index finds the next deliveries to each service.
     service text NOT NULL,
     -- No foreign keys: with them, the deletion of a conversation and its notifications could wait for each other. What

@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use tokio::time::{sleep, timeout};
 
 use super::address::Address;
-use super::failure::{Failure, with_causes};
+use super::failure::Failure;
 use super::file_body::{FileBody, STALL, Unsent};
 use super::request::{Answer, Request};
 use super::signer::Signer;
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::S3Settings;
 use crate::error::{Error, Result};
 use crate::metrics::S3Outcome;
+use crate::outbound::with_causes;
 use crate::random::Random;
 
 /// Maximum number of attempts of a request. A request is retried only once, because a user waits for the response.
@@ -60,7 +61,7 @@ impl Client {
             // S3 is a part of the installation. Only settings with the prefix S3 apply to it.
             .no_proxy()
             .build()
-            .map_err(|error| Error::S3(with_causes(&error)))?;
+            .map_err(|error| Error::S3(with_causes(error)))?;
         let public = settings.s3_public_endpoint.as_ref().unwrap_or(endpoint);
         let at = |endpoint: &str| Address::new(endpoint, &settings.s3_bucket, settings.s3_path_style);
         Ok(Some(Self {

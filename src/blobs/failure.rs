@@ -1,12 +1,10 @@
 //! The errors of requests to S3.
 
-use std::error::Error as StdError;
-use std::iter;
-
 use reqwest::StatusCode;
 
 use super::xml::Element;
 use crate::error::Error;
+use crate::outbound::with_causes;
 
 /// Error codes after which a retry may succeed, whatever the status of the answer is. The answer to
 /// CompleteMultipartUpload can have the status 200 and an error code.
@@ -42,7 +40,7 @@ impl From<Error> for Failure {
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let is_own = error.is_builder();
-        let text = with_causes(&error.without_url());
+        let text = with_causes(error);
         Self::Other(if is_own { Error::S3(text) } else { Error::S3Unavailable(text) })
     }
 }
@@ -70,12 +68,6 @@ impl Failure {
     pub(super) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Other(Error::S3Unavailable(_)))
     }
-}
-
-/// Returns the text of an error with its causes, which `Display` leaves out.
-pub(super) fn with_causes(error: &(dyn StdError + 'static)) -> String {
-    let causes = iter::successors(Some(error), |&cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

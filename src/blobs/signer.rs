@@ -13,9 +13,9 @@ use reqwest::Url;
 
 use super::Body;
 use super::address::ENCODED;
-use super::failure::with_causes;
 use super::request::Request;
 use crate::error::{Error, Result};
+use crate::outbound::causes;
 
 /// Name of S3 in signatures.
 const SERVICE: &str = "s3";
@@ -83,7 +83,7 @@ impl Signer {
         let headers = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
         let signed = SignableRequest::new(request.method.as_str(), url.as_str(), headers, content)
             .and_then(|signable| sign(signable, &params))
-            .map_err(|error| Error::S3(with_causes(&error)))?;
+            .map_err(|error| Error::S3(causes(&error)))?;
         Ok(signed.into_parts().0)
     }
 }

@@ -15,8 +15,9 @@ pub const PUSH_CONCURRENCY: usize = 64;
 pub const PUSH_CONCURRENCY_PER_HOST: usize = 16;
 /// Maximum number of push subscriptions of a user. A further one replaces the oldest.
 pub const MAX_PUSH_SUBSCRIPTIONS: usize = 20;
-/// Maximum number of bytes of the URL of a push subscription. Those of browsers have up to 500.
-pub const MAX_PUSH_ENDPOINT: usize = 2048;
+/// Maximum size of an endpoint or a token of a push subscription in bytes. An entry of an index in Postgres has at most
+/// 2704 bytes. Tokens of FCM have about 160, and endpoints of browsers up to 500.
+pub const MAX_PUSH_ADDRESS: usize = 2048;
 /// Maximum time to send a push, with the answer of the service.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of characters of a key id and of a team id of Apple.

@@ -1,22 +1,24 @@
 //! The link in digests that turns them off. A POST request does so at once, also without a browser (RFC 8058). A GET
 //! request shows a page that asks first, because mail filters open links.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 
+use super::caller::language;
 use super::{Server, header};
 use crate::domain::Error;
+use crate::domain::push::digests::UNSUBSCRIBE_PATH;
 
 /// Allows the page to send its form to this origin, and nothing else.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-/// Maximum number of languages of a browser that are compared with those of the page.
-const MAX_LANGUAGES: usize = 16;
 
 /// The texts of the page in one language.
 struct Texts {
@@ -85,7 +87,7 @@ struct Link {
 /// Returns the route. No answer may be cached or indexed, because the address has a token.
 pub(super) fn router() -> Router<Server> {
     Router::new()
-        .route("/notifications/unsubscribe", get(ask).post(unsubscribe))
+        .route(UNSUBSCRIBE_PATH, get(ask).post(unsubscribe))
         .route_layer(header(CACHE_CONTROL, "no-store"))
         .route_layer(header(CONTENT_SECURITY_POLICY, POLICY))
 }
@@ -137,25 +139,24 @@ button {{ font: inherit; padding: .5rem 1rem }}</style>
     (status, Html(page)).into_response()
 }
 
-/// Returns the texts in the first language of the browser that the page has. Browsers list their languages by weight.
+/// Returns the texts in the language that the browser prefers.
 fn texts(headers: &HeaderMap) -> &'static Texts {
-    let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut languages = accepted.split(',').take(MAX_LANGUAGES).map(|range| {
-        let tag = range.split(';').next().unwrap_or_default();
-        tag.trim().split('-').next().unwrap_or_default()
-    });
-    let found = languages.find_map(|tag| TEXTS.iter().find(|texts| texts.language.eq_ignore_ascii_case(tag)));
-    found.unwrap_or(&TEXTS[0])
+    let tags = TEXTS.iter().map(|texts| (texts.language.to_owned(), texts.language.to_owned()));
+    let available: BTreeMap<_, _> = tags.collect();
+    let preferred = language(headers);
+    let matched = preferred.matched(&available);
+    TEXTS.iter().find(|texts| Some(texts.language) == matched).unwrap_or(&TEXTS[0])
 }
 
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use axum::http::header::ACCEPT_LANGUAGE;
 
     use super::*;
 
     #[test]
-    fn the_page_has_the_first_language_of_the_browser_that_it_knows() {
+    fn the_page_has_the_language_that_the_browser_prefers() {
         for (accepted, expected) in [
             ("de-AT,de;q=0.9,en;q=0.8", "de"),
             ("nl, PT-br;q=0.7", "pt"),

@@ -45,7 +45,7 @@ impl Language {
     /// Returns the best of the available languages, whose keys are tags in lower case, by the lookup of RFC 4647,
     /// section 3.4: `de-AT` is satisfied by `de`. None if the client prefers none of them. Languages that it prefers
     /// less than `*`, any language, are not compared.
-    pub(super) fn matched<'a>(&self, available: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    pub fn matched<'a>(&self, available: &'a BTreeMap<String, String>) -> Option<&'a str> {
         let header = self.0.as_deref().unwrap_or_default();
         let mut ranges: Vec<_> = header.split(',').take(MAX_RANGES).filter_map(range).collect();
         // The sort is stable: languages of equal weight keep their order.

@@ -15,7 +15,7 @@ const NOTICE_DEADLINE: Duration = Duration::from_mins(10);
 /// Maximum time from queueing a digest until it is sent. Nobody waits for a digest.
 const DIGEST_DEADLINE: Duration = Duration::from_hours(1);
 /// Maximum number of conversations that a digest lists. It tells the number of the others.
-pub const MAX_DIGEST_CONVERSATIONS: usize = 20;
+pub const MAX_DIGEST_CONVERSATIONS: usize = 10;
 
 /// Address or number of a user, to which a notice is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::files::{self, OpenError};
 use super::notification::{Notification, Push, Urgency};
@@ -17,7 +17,7 @@ use super::outcome::{Attempt, Outcome, error_name};
 use super::target::{ApnsEnvironment, Transport};
 use crate::clock::Clock;
 use crate::config::{ApnsKey, SEND_TIMEOUT};
-use crate::outbound::{beginning, client_builder, with_causes};
+use crate::outbound::{beginning, client_builder};
 
 const SERVICE: &str = "APNs";
 const FILE: &str = "APNS_KEY_FILE";
@@ -86,8 +86,7 @@ impl Apns {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_keep_alive_while_idle(true)
-            .build()
-            .map_err(|error| OpenError::Client(with_causes(error)))?;
+            .build()?;
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key.id.to_owned());
         let apns = Self {
@@ -210,17 +209,11 @@ fn collapse_id(push: &Push) -> String {
 
 /// Returns the payload: the keys of Apple in `aps`, and beside it the notification for the app.
 fn payload(notification: &Notification, is_voip: bool) -> serde_json::Result<Vec<u8>> {
-    let mut payload = match serde_json::to_value(notification)? {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    };
+    let mut payload = notification.fields()?;
     let aps = if is_voip {
         json!({})
     } else if notification.kind.is_shown() {
-        let mut alert = Map::new();
-        for (name, part) in [("title", &notification.title), ("body", &notification.body)] {
-            alert.extend(part.as_deref().map(|part| (name.to_owned(), part.into())));
-        }
+        let alert = notification.texts();
         let mut aps = json!({"alert": alert, "badge": notification.badge, "sound": "default", "mutable-content": 1});
         if let Some(conversation) = &notification.conversation_id {
             aps["thread-id"] = conversation.as_str().into();
@@ -235,6 +228,8 @@ fn payload(notification: &Notification, is_voip: bool) -> serde_json::Result<Vec
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::notification::NotificationKind;
     use super::super::notification::tests::push;
     use super::*;

@@ -13,7 +13,7 @@ use super::notification::{Notification, Push, Urgency};
 use super::outcome::{Attempt, Outcome, error_name};
 use crate::clock::Clock;
 use crate::config::SEND_TIMEOUT;
-use crate::outbound::{beginning, client_builder, with_causes};
+use crate::outbound::{beginning, client_builder};
 
 const SERVICE: &str = "FCM";
 const ADDRESS: &str = "https://fcm.googleapis.com";
@@ -62,7 +62,7 @@ impl Fcm {
     /// Reads the file of the service account. `address` replaces the address of FCM.
     pub(super) fn open(account: &Path, address: Option<&Url>, clock: Clock) -> Result<Self, OpenError> {
         let account = Account::read(account)?;
-        let client = client_builder(SEND_TIMEOUT).build().map_err(|error| OpenError::Client(with_causes(error)))?;
+        let client = client_builder(SEND_TIMEOUT).build()?;
         let address = address.map_or(ADDRESS, |address| address.as_str().trim_end_matches('/'));
         let url = format!("{address}/v1/projects/{}/messages:send", account.project);
         let url = Url::parse(&url).map_err(|error| OpenError::Client(error.to_string()))?;
@@ -139,17 +139,10 @@ fn message(token: &str, push: &Push) -> Result<Value, String> {
 
 /// Returns the parts of a message whose size is limited.
 fn content(notification: &Notification) -> serde_json::Result<Map<String, Value>> {
-    let data = match serde_json::to_value(notification)? {
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, text(value))).collect(),
-        _ => Map::new(),
-    };
+    let data = notification.fields()?.into_iter().map(|(name, value)| (name, text(value))).collect();
     let mut content = Map::from_iter([("data".to_owned(), Value::Object(data))]);
     if notification.kind.is_shown() {
-        let mut shown = Map::new();
-        for (name, part) in [("title", &notification.title), ("body", &notification.body)] {
-            shown.extend(part.as_deref().map(|part| (name.to_owned(), part.into())));
-        }
-        content.insert("notification".to_owned(), Value::Object(shown));
+        content.insert("notification".to_owned(), Value::Object(notification.texts()));
     }
     Ok(content)
 }

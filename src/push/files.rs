@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::outbound::with_causes;
+
 /// Reason why pushes cannot be sent. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -11,6 +13,12 @@ pub enum OpenError {
     Malformed { setting: &'static str, path: PathBuf, reason: String },
     #[error("the clients for pushes cannot be prepared: {0}")]
     Client(String),
+}
+
+impl From<reqwest::Error> for OpenError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Client(with_causes(error))
+    }
 }
 
 pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {

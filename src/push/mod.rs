@@ -23,9 +23,9 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
-use crate::config::{MAX_PUSH_ENDPOINT, PushSettings, SEND_TIMEOUT};
+use crate::config::{MAX_PUSH_ADDRESS, PushSettings, SEND_TIMEOUT};
 use crate::metrics::PushMetrics;
-use crate::outbound::{Outbound, with_causes};
+use crate::outbound::Outbound;
 use crate::random::Random;
 use apns::Apns;
 pub use encryption::ReceiverKeys;
@@ -62,8 +62,7 @@ enum Route<'a> {
 impl Pusher {
     /// Reads the keys and prepares the connections. Connects to no service.
     pub fn open(settings: &PushSettings, vapid: VapidKey, clock: Clock, random: &Random) -> Result<Self, OpenError> {
-        let outbound = Outbound::new(settings.push_allowed_networks.clone(), SEND_TIMEOUT);
-        let outbound = outbound.map_err(|error| OpenError::Client(with_causes(error)))?;
+        let outbound = Outbound::new(settings.push_allowed_networks.clone(), SEND_TIMEOUT)?;
         let tokens = VapidTokens::new(vapid, settings.push_contact.clone());
         let account = settings.fcm_service_account_file.as_deref();
         let fcm = account.map(|file| Fcm::open(file, settings.push_fcm_url.as_ref(), clock)).transpose()?;
@@ -95,8 +94,8 @@ impl Pusher {
 
     /// Checks an endpoint that a client gives, and resolves its host. The error is a sentence for the client.
     pub async fn check_endpoint(&self, endpoint: &str) -> Result<(), String> {
-        if endpoint.len() > MAX_PUSH_ENDPOINT {
-            return Err(format!("The endpoint must have at most {MAX_PUSH_ENDPOINT} bytes."));
+        if endpoint.len() > MAX_PUSH_ADDRESS {
+            return Err(format!("The endpoint must have at most {MAX_PUSH_ADDRESS} bytes."));
         }
         let url = Url::parse(endpoint).map_err(|_| "The endpoint must be a URL.")?;
         self.inner.web_push.check(&url).await

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// Number of bytes of a hash that are the name of a topic: 32 characters in Base64url, the maximum of RFC 8030,
@@ -89,6 +90,20 @@ impl Push {
 }
 
 impl Notification {
+    /// Returns the fields of the JSON.
+    pub(super) fn fields(&self) -> serde_json::Result<Map<String, Value>> {
+        Ok(match serde_json::to_value(self)? {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        })
+    }
+
+    /// Returns the title and the body, for a service that shows them itself.
+    pub(super) fn texts(&self) -> Map<String, Value> {
+        let texts = [("title", &self.title), ("body", &self.body)].into_iter();
+        texts.filter_map(|(name, text)| Some((name.to_owned(), Value::from(text.as_deref()?)))).collect()
+    }
+
     /// Cuts the body until the part of the request that `encode` returns has at most `limit` bytes. The error says why
     /// that is impossible.
     pub(super) fn fitted(

@@ -35,7 +35,7 @@ pub(super) enum Attempt {
 
 impl Outcome {
     /// Returns the name of the outcome in metrics.
-    pub const fn as_str(&self) -> &'static str {
+    pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Gone => "gone",

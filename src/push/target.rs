@@ -1,9 +1,8 @@
 //! Devices, and the transports by which they get pushes.
 
 use super::encryption::ReceiverKeys;
+use crate::config::MAX_PUSH_ADDRESS;
 
-/// Maximum number of characters of a token of FCM. Those of today have about 160.
-const MAX_FCM_TOKEN: usize = 4096;
 /// Maximum number of characters of a token of APNs, as Apple says: 100 bytes in hexadecimal digits.
 const MAX_APNS_TOKEN: usize = 200;
 
@@ -47,7 +46,7 @@ pub enum ApnsEnvironment {
 
 impl Transport {
     /// Returns the name of the transport in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::WebPush => "web_push",
             Self::UnifiedPush => "unified_push",
@@ -59,8 +58,8 @@ impl Transport {
     /// Checks the form of a token of FCM or APNs. The error is a sentence for the client.
     pub fn check_token(self, token: &str) -> Result<(), String> {
         match self {
-            Self::Fcm if fits(token, MAX_FCM_TOKEN, u8::is_ascii_graphic) => Ok(()),
-            Self::Fcm => Err(format!("A token of FCM has 1 to {MAX_FCM_TOKEN} visible ASCII characters.")),
+            Self::Fcm if fits(token, MAX_PUSH_ADDRESS, u8::is_ascii_graphic) => Ok(()),
+            Self::Fcm => Err(format!("A token of FCM has 1 to {MAX_PUSH_ADDRESS} visible ASCII characters.")),
             Self::Apns if fits(token, MAX_APNS_TOKEN, u8::is_ascii_hexdigit) => Ok(()),
             Self::Apns => Err(format!("A token of APNs has 1 to {MAX_APNS_TOKEN} hexadecimal digits.")),
             Self::WebPush | Self::UnifiedPush => Err("Web Push and UnifiedPush have an endpoint, no token.".to_owned()),
@@ -69,7 +68,7 @@ impl Transport {
 }
 
 impl Target {
-    pub const fn transport(&self) -> Transport {
+    pub(super) const fn transport(&self) -> Transport {
         match self {
             Self::WebPush { .. } => Transport::WebPush,
             Self::UnifiedPush { .. } => Transport::UnifiedPush,
@@ -91,7 +90,7 @@ mod tests {
     fn a_token_has_the_form_of_its_service() {
         assert_eq!(Transport::Fcm.check_token("dQw4w9WgXcQ:APA91bF-_x"), Ok(()));
         assert_eq!(Transport::Apns.check_token(&"0aF9".repeat(16)), Ok(()));
-        for wrong in ["", "a b", "ä", "a\n", &"a".repeat(MAX_FCM_TOKEN + 1)] {
+        for wrong in ["", "a b", "ä", "a\n", &"a".repeat(MAX_PUSH_ADDRESS + 1)] {
             assert!(Transport::Fcm.check_token(wrong).is_err(), "{wrong:?}");
         }
         for wrong in ["", "../../x", "0aF9?", "0g", &"a".repeat(MAX_APNS_TOKEN + 1)] {

@@ -189,7 +189,7 @@ async fn an_endpoint_is_public_or_in_an_allowed_network() {
         assert!(private.check_endpoint(endpoint).await.is_err(), "{endpoint}");
         assert_eq!(local.check_endpoint(endpoint).await, Ok(()), "{endpoint}");
     }
-    let long = format!("https://127.0.0.1/{}", "a".repeat(MAX_PUSH_ENDPOINT));
+    let long = format!("https://127.0.0.1/{}", "a".repeat(MAX_PUSH_ADDRESS));
     for endpoint in ["", "push", "/push", "ftp://127.0.0.1/", "https://ada@127.0.0.1/", &long] {
         let error = local.check_endpoint(endpoint).await.unwrap_err();
         assert!(error.starts_with("The ") && error.ends_with('.'), "{error}");

@@ -20,7 +20,8 @@ use crate::store::people::users::User;
 
 /// Maximum size of a refresh token in bytes. A longer text is not checked. Tokens of this server have 55 bytes.
 const MAX_REFRESH_TOKEN: usize = 128;
-pub(super) const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
+pub(in crate::domain) const ENDED: Error =
+    Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
 const NO_REFRESH: Error = Error::Unauthenticated(
     "The refresh token is unknown, expired or already used, or its session has ended. Call `login` to sign in again.",
 );

@@ -17,7 +17,8 @@ use super::core::PushCore;
 use super::facts::Facts;
 use super::outcomes::{Batch, Sent, Warnings};
 use super::places::{Free, Places};
-use super::texts::{self, Letter, Unsent, Writer};
+use super::targets::voip_token;
+use super::texts::{Letter, Unsent, Writer};
 use crate::config::{PUSH_CONCURRENCY_PER_HOST, PushContent, PushSettings, SEND_TIMEOUT};
 use crate::error::{RETRY_DELAY, Result};
 use crate::store::push::deliveries::{self, Claimed, DeliveryKind, Room};
@@ -180,7 +181,7 @@ impl Worker {
         };
         let place = self.places.take(&delivery.service);
         let pusher = self.core.pusher.clone();
-        let voip_token = texts::voip_token(&target).map(str::to_owned);
+        let voip_token = voip_token(&target).map(str::to_owned);
         self.sends.spawn(async move {
             let started = Instant::now();
             let outcome = pusher.send(&target, &push).await;
@@ -196,7 +197,7 @@ impl Worker {
         match delivery.kind {
             DeliveryKind::Message => delivery.conversation_id.is_some_and(|id| self.core.is_seen(id, user, session)),
             DeliveryKind::Call => self.core.live.is_session_visible(session),
-            DeliveryKind::Dismiss | DeliveryKind::CallEnded | DeliveryKind::Test => false,
+            DeliveryKind::Dismiss | DeliveryKind::CallEnded => false,
         }
     }
 

@@ -15,22 +15,23 @@ use uuid::Uuid;
 
 use super::core::PushCore;
 use super::facts::Details;
-use super::texts::{allowed, group, plain_body, preview};
+use super::preview::{plain_body, preview};
+use super::texts::{allowed, count, group};
 use crate::config::{PushContent, PushSettings};
 use crate::domain::error::{Error, Result as DomainResult};
 use crate::error::Result;
 use crate::ids::UserId;
 use crate::live::Status;
-use crate::notices::{Channel, DigestConversation, DigestLinks, Language, Notice, Notifier, Outgoing, Recipient};
+use crate::notices::{
+    Channel, DigestConversation, DigestLinks, Language, MAX_DIGEST_CONVERSATIONS, Notice, Notifier, Outgoing, Recipient,
+};
 use crate::store::push::digests::{self, Candidate, Missed, Window};
 use crate::store::{Connection, locks};
 
 /// Path of the page that turns digests off.
-const UNSUBSCRIBE_PATH: &str = "/notifications/unsubscribe";
+pub const UNSUBSCRIBE_PATH: &str = "/notifications/unsubscribe";
 /// Number of random bytes of a token to unsubscribe.
 const TOKEN_BYTES: usize = 32;
-/// Maximum number of conversations that a digest lists.
-const MAX_CONVERSATIONS: i64 = 10;
 /// Number of users who are checked in one transaction.
 const PAGE: i64 = 200;
 /// Minimum time between two digests to a user, if EMAIL_DIGEST_AFTER is shorter.
@@ -188,7 +189,8 @@ impl DigestMailer {
             return Ok(Some(Page { last, digests: Vec::new() }));
         }
         let users: Vec<_> = due.iter().map(|candidate| candidate.id).collect();
-        let missed = digests::missed(conn, &users, window.now, MAX_CONVERSATIONS).await?;
+        let limit = i64::try_from(MAX_DIGEST_CONVERSATIONS).unwrap_or(i64::MAX);
+        let missed = digests::missed(conn, &users, window.now, limit).await?;
         let messages: Vec<_> = missed.iter().map(|row| (row.message_id, row.kind, row.body.as_deref())).collect();
         let details = Details::read(conn, &messages).await?;
         let mut by_user: HashMap<_, Vec<_>> = HashMap::new();
@@ -259,8 +261,4 @@ impl DigestMailer {
         unsubscribe.query_pairs_mut().append_pair("token", &URL_SAFE_NO_PAD.encode(token));
         Some(DigestLinks { app, unsubscribe })
     }
-}
-
-fn count(number: i64) -> u32 {
-    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,8 @@ use diesel::QueryResult;
 use crate::domain::messaging::mentions::may_mention;
 use crate::ids::{CallId, ConversationId, MessageId, UserId};
 use crate::store::Connection;
+use crate::store::conversations::conversations::unread_counts;
+use crate::store::conversations::participants::{self, Membership};
 use crate::store::files::attachment_uses;
 use crate::store::files::attachments::Attachment;
 use crate::store::messaging::mentions;
@@ -44,15 +46,21 @@ impl Facts {
         let messages: Vec<_> = shown.iter().map(|row| (row.message_id, row.kind, row.body.as_deref())).collect();
         let details = Details::read(conn, &messages).await?;
         let dismissed = pairs(claimed, DeliveryKind::Dismiss, |row| row.conversation_id);
-        let unread = facts::unread_in(conn, &dismissed).await?;
+        let memberships = match dismissed.as_slice() {
+            [] => Vec::new(),
+            dismissed => participants::memberships(conn, dismissed).await?,
+        };
+        let unread = memberships.into_iter().map(|Membership { participant, last_message_number }| {
+            ((participant.user_id, participant.conversation_id), participant.unread(last_message_number))
+        });
         let calls = pairs(claimed, DeliveryKind::Call, |row| row.call_id);
         let rings = facts::ringing(conn, &calls, now).await?;
         let users: BTreeSet<_> = claimed.iter().map(|row| row.user_id).collect();
-        let badges = facts::badges(conn, &users.into_iter().collect::<Vec<_>>(), now).await?;
+        let badges = unread_counts(conn, &users.into_iter().collect::<Vec<_>>(), now).await?;
         Ok(Self {
             shown: shown.into_iter().map(|row| ((row.user_id, row.conversation_id), row)).collect(),
             details,
-            unread: unread.into_iter().map(|(user, conversation, count)| ((user, conversation), count)).collect(),
+            unread: unread.collect(),
             rings: rings.into_iter().map(|row| ((row.user_id, row.call_id), row)).collect(),
             badges: badges.into_iter().collect(),
         })

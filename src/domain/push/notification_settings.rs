@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::core::PushCore;
 use crate::domain::error::{Error, Result};
+use crate::domain::people::sessions::ENDED;
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::limiter::Rate;
@@ -58,8 +59,7 @@ impl NotificationSettings<'_> {
             {
                 return Err(unknown_time_zone());
             }
-            let ended = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
-            users::lock_row(tx.conn(), viewer.user).await?.ok_or(ended)?;
+            users::lock_row(tx.conn(), viewer.user).await?.ok_or(ENDED)?;
             Ok(settings::update(tx.conn(), viewer.user, &changes).await?)
         })
         .await

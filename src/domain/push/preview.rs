@@ -1,147 +1,108 @@
-//! The plain text of a message in a notification: without Markdown, and with the names of mentioned users.
+//! What a notification shows of a message: its text, or else its attachments.
 
 use std::collections::HashMap;
 
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeStream};
+use super::facts::Details;
+use super::plain_text;
+use crate::ids::MessageId;
+use crate::notices::Preview;
+use crate::store::files::attachments::{Attachment, AttachmentKind};
 
-use crate::domain::messaging::mentions;
-
-/// Maximum number of characters of a text. Devices show fewer.
-const MAX_PREVIEW: usize = 1000;
-/// Maximum number of characters of a body that are read. Links and marks are longer than what they show.
-const MAX_BODY: usize = 4 * MAX_PREVIEW;
-/// Ends a text that was cut.
-const ELLIPSIS: char = '…';
-
-/// Returns the plain text of a body with at most `MAX_PREVIEW` characters. `names` has the display names of the
-/// mentioned users by their usernames. Empty if the body shows no text.
-pub(super) fn plain(body: &str, names: &HashMap<&str, &str>) -> String {
-    let body = head(body, MAX_BODY);
-    let mut text = String::new();
-    let mut lists = Vec::new();
-    let mut is_code = false;
-    for event in TextMergeStream::new(Parser::new_ext(body, Options::ENABLE_STRIKETHROUGH)) {
-        match event {
-            Event::Text(part) if is_code => text += &part,
-            Event::Text(part) => text += &mentions::with_names(&part, |name| names.get(name).copied()),
-            // Clients show HTML as it was written.
-            Event::Code(part) | Event::Html(part) | Event::InlineHtml(part) => text += &part,
-            Event::SoftBreak | Event::HardBreak => text.push('\n'),
-            Event::Start(Tag::List(first)) => {
-                begin_line(&mut text);
-                lists.push(first);
-            }
-            Event::Start(Tag::Item) => {
-                begin_line(&mut text);
-                text += &bullet(&mut lists);
-            }
-            Event::Start(Tag::CodeBlock(_)) => {
-                begin_line(&mut text);
-                is_code = true;
-            }
-            Event::End(TagEnd::List(_)) => {
-                lists.pop();
-            }
-            Event::End(TagEnd::CodeBlock) => {
-                begin_line(&mut text);
-                is_code = false;
-            }
-            Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::HtmlBlock) | Event::Rule => {
-                begin_line(&mut text);
-            }
-            _ => {}
-        }
-    }
-    shortened(&text)
+/// Returns the text of a message without Markdown. Empty if it shows no text.
+pub(super) fn plain_body(message: MessageId, body: Option<&str>, details: &Details) -> String {
+    let mentioned = details.names.get(&message).into_iter().flatten();
+    let names: HashMap<_, _> = mentioned.map(|(username, name)| (username.as_str(), name.as_str())).collect();
+    plain_text::plain(body.unwrap_or_default(), &names)
 }
 
-/// Returns what stands before an item of the innermost list, and counts the item. A list without a number is not
-/// numbered.
-fn bullet(lists: &mut [Option<u64>]) -> String {
-    match lists.last_mut() {
-        Some(Some(number)) => {
-            let bullet = format!("{number}. ");
-            *number = number.saturating_add(1);
-            bullet
-        }
-        _ => "• ".to_owned(),
+/// Returns what a notification shows of a message: its text, or else its attachments. None if it has neither.
+pub(super) fn preview<'a>(message: MessageId, text: &'a str, details: &'a Details) -> Option<Preview<'a>> {
+    if !text.is_empty() {
+        return Some(Preview::Text(text));
+    }
+    match details.attachments.get(&message).map(Vec::as_slice).unwrap_or_default() {
+        [] => None,
+        [attachment] => Some(preview_of(attachment)),
+        several => Some(Preview::Several { count: several.len().try_into().unwrap_or(u32::MAX) }),
     }
 }
 
-/// Ends the current line unless it is empty.
-fn begin_line(text: &mut String) {
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
+fn preview_of(attachment: &Attachment) -> Preview<'_> {
+    let seconds = attachment.duration_ms.and_then(|length| u32::try_from(length).ok()).map(|length| length / 1000);
+    match (attachment.kind, seconds) {
+        (AttachmentKind::Image, _) => Preview::Photo,
+        (AttachmentKind::Video, _) => Preview::Video,
+        (AttachmentKind::Audio, Some(seconds)) if is_recording(attachment) => Preview::VoiceMessage { seconds },
+        (AttachmentKind::Audio, seconds) => Preview::Audio { seconds },
+        (AttachmentKind::File, _) => Preview::File { name: &attachment.file_name },
     }
 }
 
-/// Removes control characters and empty lines, and cuts the text after `MAX_PREVIEW` characters.
-fn shortened(text: &str) -> String {
-    let lines = text.split('\n').map(|line| line.replace(char::is_control, " ").trim().to_owned());
-    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    let shown = head(&text, MAX_PREVIEW);
-    if shown.len() == text.len() {
-        return text;
-    }
-    let mut cut = head(shown, MAX_PREVIEW - 1).trim_end().to_owned();
-    cut.push(ELLIPSIS);
-    cut
-}
-
-/// Returns the first `count` characters of the text.
-fn head(text: &str, count: usize) -> &str {
-    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
+/// Whether a sound file is probably a voice message: it has a waveform, and a format in which browsers and phones
+/// record.
+fn is_recording(attachment: &Attachment) -> bool {
+    let recorded = ["audio/webm", "audio/ogg", "audio/mp4", "audio/aac"];
+    attachment.waveform.is_some() && recorded.iter().any(|format| attachment.content_type.starts_with(format))
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
+    use crate::ids::AttachmentId;
+    use crate::random::Random;
+    use crate::store::files::attachments::AttachmentState;
 
-    fn shown(body: &str) -> String {
-        plain(body, &HashMap::from([("ada", "Ada *Lovelace*"), ("bob", "Bob")]))
-    }
-
-    #[test]
-    fn markdown_is_removed() {
-        for (body, expected) in [
-            ("hello", "hello"),
-            ("**bold** _it_ ~~gone~~ `code *x*`", "bold it gone code *x*"),
-            ("# Title\n\ntext", "Title\ntext"),
-            ("see [the page](https://example.org)", "see the page"),
-            ("![a cat](https://example.org/cat.png)", "a cat"),
-            ("one\ntwo  \nthree\n\n\n\nfour", "one\ntwo\nthree\nfour"),
-            ("- a\n- b\n\n3. c\n4. d", "• a\n• b\n3. c\n4. d"),
-            ("> quoted\n\nanswer", "quoted\nanswer"),
-            ("```rust\nlet a = 1;\n\nlet b = 2;\n```\nend", "let a = 1;\nlet b = 2;\nend"),
-            ("1 < 2 & a <b>c</b>", "1 < 2 & a <b>c</b>"),
-            ("snake_case_name 2*3*4", "snake_case_name 234"),
-            ("***", ""),
-            ("", ""),
-            ("a\u{7}b", "a b"),
-        ] {
-            assert_eq!(shown(body), expected, "{body}");
+    fn attachment(kind: AttachmentKind, content_type: &str, duration_ms: Option<i32>, waveform: bool) -> Attachment {
+        let created_at = DateTime::default();
+        Attachment {
+            id: AttachmentId::new(created_at, &Random::system()),
+            uploader_id: None,
+            state: AttachmentState::Ready,
+            kind,
+            file_name: "report.pdf".to_owned(),
+            content_type: content_type.to_owned(),
+            byte_size: 1,
+            sha256: None,
+            upload_id: None,
+            width: None,
+            height: None,
+            duration_ms,
+            blurhash: None,
+            waveform: waveform.then(|| vec![1, 2, 3]),
+            has_thumbnails: false,
+            squared: false,
+            rejection: None,
+            created_at,
+            claimed_until: None,
+            going_until: None,
         }
     }
 
     #[test]
-    fn mentions_are_shown_as_names() {
-        for (body, expected) in [
-            ("@ada, look", "@Ada *Lovelace*, look"),
-            ("_@Bob_ and @all", "@Bob and @all"),
-            ("@carol", "@carol"),
-            ("`@ada` https://example.org/@ada", "@ada https://example.org/@ada"),
-            ("```\n@ada\n```", "@ada"),
+    fn an_attachment_is_shown_by_its_kind() {
+        for (kind, content_type, length, waveform, expected) in [
+            (AttachmentKind::Image, "image/png", None, false, Preview::Photo),
+            (AttachmentKind::Video, "video/mp4", Some(3000), false, Preview::Video),
+            (AttachmentKind::Audio, "audio/ogg", Some(12_900), true, Preview::VoiceMessage { seconds: 12 }),
+            (AttachmentKind::Audio, "audio/webm", None, true, Preview::Audio { seconds: None }),
+            (AttachmentKind::Audio, "audio/mpeg", Some(180_000), true, Preview::Audio { seconds: Some(180) }),
+            (AttachmentKind::File, "application/pdf", None, false, Preview::File { name: "report.pdf" }),
         ] {
-            assert_eq!(shown(body), expected, "{body}");
+            assert_eq!(preview_of(&attachment(kind, content_type, length, waveform)), expected);
         }
     }
 
     #[test]
-    fn a_long_text_is_cut() {
-        let long = shown(&"ä ".repeat(5000));
-        assert!(long.chars().count() <= MAX_PREVIEW && long.ends_with("ä…"), "{long}");
-        let exact = "ä".repeat(MAX_PREVIEW);
-        assert_eq!(shown(&exact), exact);
-        assert_eq!(shown(&format!("{exact}ä")).chars().count(), MAX_PREVIEW);
+    fn a_text_is_shown_before_the_attachments() {
+        let message = MessageId::new(DateTime::default(), &Random::system());
+        let photo = || attachment(AttachmentKind::Image, "image/png", None, false);
+        let details =
+            |attachments| Details { attachments: HashMap::from([(message, attachments)]), ..Details::default() };
+        assert_eq!(preview(message, "", &Details::default()), None);
+        assert_eq!(preview(message, "", &details(vec![photo()])), Some(Preview::Photo));
+        assert_eq!(preview(message, "", &details(vec![photo(), photo()])), Some(Preview::Several { count: 2 }));
+        assert_eq!(preview(message, "look", &details(vec![photo()])), Some(Preview::Text("look")));
     }
 }

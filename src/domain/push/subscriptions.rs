@@ -7,22 +7,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Url;
 
 use super::core::PushCore;
-use crate::config::MAX_PUSH_SUBSCRIPTIONS;
+use super::targets;
+use crate::config::{MAX_PUSH_ADDRESS, MAX_PUSH_SUBSCRIPTIONS};
 use crate::domain::error::{Error, Result};
+use crate::domain::people::sessions::ENDED;
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::PushSubscriptionId;
 use crate::limiter::Rate;
-use crate::push::{ReceiverKeys, Transport};
+use crate::push::ReceiverKeys;
 use crate::store::people::users;
 use crate::store::push::subscriptions::{self, ApnsEnvironment, PushSubscription, PushTransport};
 
-/// Maximum size of an endpoint or a token in bytes. An entry of an index in Postgres has at most 2704 bytes. Tokens of
-/// FCM have about 160, and endpoints of browsers up to 500.
-const MAX_ADDRESS: usize = 2048;
-
 const NO_SUBSCRIPTION: Error = Error::NotFound("No such push subscription. `viewer.pushSubscriptions` lists yours.");
-const ENDED: Error = Error::Unauthenticated("The session has ended. Call `login` to sign in again.");
 
 pub struct PushSubscriptions<'a> {
     pub(in crate::domain) core: &'a Arc<PushCore>,
@@ -115,7 +112,7 @@ impl PushSubscriptions<'_> {
             Which::Token(token) => ([PushTransport::Fcm, PushTransport::Apns], token),
         };
         // Postgres stores no NUL, so no address has one.
-        if address.len() > MAX_ADDRESS || address.contains('\0') {
+        if address.len() > MAX_PUSH_ADDRESS || address.contains('\0') {
             return Err(NO_SUBSCRIPTION);
         }
         let mut connection = self.core.base.connection().await?;
@@ -135,7 +132,8 @@ impl PushSubscriptions<'_> {
             PushTransport::Fcm => ("fcm", "This server does not use FCM: FCM_SERVICE_ACCOUNT_FILE is not set."),
             PushTransport::Apns => ("apns", "This server does not use APNs: APNS_KEY_FILE is not set."),
         };
-        if self.core.pusher.supports(in_transports(transport)) { Ok(()) } else { Err(Error::invalid(path, message)) }
+        let is_supported = self.core.pusher.supports(targets::transport(transport));
+        if is_supported { Ok(()) } else { Err(Error::invalid(path, message)) }
     }
 
     async fn checked(&self, new: NewSubscription) -> Result<Address> {
@@ -172,9 +170,6 @@ impl PushSubscriptions<'_> {
         check.done()?;
         let keys = ReceiverKeys::new(p256dh, auth).map_err(|message| Error::invalid(path, message))?;
         let invalid = |message| Error::invalid(format!("{path}.endpoint"), message);
-        if new.endpoint.len() > MAX_ADDRESS {
-            return Err(invalid(format!("An endpoint can have at most {MAX_ADDRESS} bytes.")));
-        }
         self.core.pusher.check_endpoint(&new.endpoint).await.map_err(invalid)?;
         let service = service(&new.endpoint).ok_or_else(|| invalid("An endpoint must be a URL.".to_owned()))?;
         Ok(Address { text: new.endpoint, service, keys: Some(keys), ..Address::default() })
@@ -197,9 +192,7 @@ fn check_token<const N: usize>(transport: PushTransport, tokens: [(&str, Option<
     let mut check = Check::default();
     for (path, token) in tokens {
         let Some(token) = token else { continue };
-        if token.len() > MAX_ADDRESS {
-            check.fail(path, format!("A token can have at most {MAX_ADDRESS} bytes."));
-        } else if let Err(message) = in_transports(transport).check_token(token) {
+        if let Err(message) = targets::transport(transport).check_token(token) {
             check.fail(path, message);
         }
     }
@@ -211,15 +204,6 @@ fn service(endpoint: &str) -> Option<String> {
     let url = Url::parse(endpoint).ok()?;
     let host = url.host_str()?;
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
-}
-
-const fn in_transports(transport: PushTransport) -> Transport {
-    match transport {
-        PushTransport::WebPush => Transport::WebPush,
-        PushTransport::UnifiedPush => Transport::UnifiedPush,
-        PushTransport::Fcm => Transport::Fcm,
-        PushTransport::Apns => Transport::Apns,
-    }
 }
 
 #[cfg(test)]

@@ -7,19 +7,19 @@ use chrono::{DateTime, Utc};
 use reqwest::Url;
 
 use super::core::{PushError, vapid_key};
+use super::targets::StoredAddress;
+use super::texts::count;
 use crate::clock::Clock;
 use crate::config::PushSettings;
 use crate::domain::validate::identifiers;
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::notices::{PushText, PushTexts, Saying};
-use crate::push::{
-    ApnsEnvironment, Notification, NotificationKind, Outcome, Push, Pusher, ReceiverKeys, Target, Urgency,
-};
+use crate::push::{Notification, NotificationKind, Outcome, Push, Pusher, Target, Urgency};
 use crate::random::Random;
 use crate::store::conversations::conversations::unread_count;
 use crate::store::people::users::{self, User};
-use crate::store::push::subscriptions::{self, ApnsEnvironment as StoredEnvironment, PushSubscription, PushTransport};
+use crate::store::push::subscriptions::{self, PushSubscription, PushTransport};
 use crate::store::{self, Connection};
 
 /// Time for which a push service keeps a test notification for a device that is not connected. The operator waits for
@@ -67,7 +67,7 @@ impl TestPushes {
         Ok(Some(Self {
             devices: rows.into_iter().map(device).collect(),
             pusher: Pusher::open(settings, key, clock, random)?,
-            push: push(text, u32::try_from(badge.max(0)).unwrap_or(u32::MAX), now),
+            push: push(text, count(badge), now),
         }))
     }
 
@@ -110,19 +110,7 @@ fn push(PushText { title, body }: PushText, badge: u32, now: DateTime<Utc>) -> P
 fn device(row: PushSubscription) -> TestDevice {
     let PushSubscription { transport, address, p256dh, auth, environment, .. } = row;
     let name = name(transport, &address);
-    let keys = || ReceiverKeys::new(p256dh.unwrap_or_default(), auth.unwrap_or_default());
-    let target = match transport {
-        PushTransport::WebPush => keys().map(|keys| Target::WebPush { endpoint: address, keys }),
-        PushTransport::UnifiedPush => keys().map(|keys| Target::UnifiedPush { endpoint: address, keys }),
-        PushTransport::Fcm => Ok(Target::Fcm { token: address }),
-        PushTransport::Apns => {
-            let environment = match environment {
-                Some(StoredEnvironment::Sandbox) => ApnsEnvironment::Sandbox,
-                Some(StoredEnvironment::Production) | None => ApnsEnvironment::Production,
-            };
-            Ok(Target::Apns { token: address, environment, is_voip: false })
-        }
-    };
+    let target = StoredAddress { transport, text: address, p256dh, auth, environment }.target(None);
     TestDevice { transport, name, target }
 }
 

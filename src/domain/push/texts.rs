@@ -1,23 +1,21 @@
 //! What a delivery says: the notification, for how long it may wait at the push service, and its address.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::{Details, Facts};
-use super::preview;
+use super::facts::Facts;
+use super::preview::{plain_body, preview};
+use super::targets::StoredAddress;
 use crate::config::PushContent;
 use crate::ids::{ConversationId, MessageId};
-use crate::notices::{Preview, PushText, PushTexts, Saying};
-use crate::push::{ApnsEnvironment, Notification, NotificationKind, Push, ReceiverKeys, Target, Urgency};
+use crate::notices::{PushText, PushTexts, Saying};
+use crate::push::{Notification, NotificationKind, Push, Target, Urgency};
 use crate::store::calls::calls::CallKind;
 use crate::store::conversations::conversations::ConversationKind;
-use crate::store::files::attachments::{Attachment, AttachmentKind};
 use crate::store::push::deliveries::{Claimed, DeliveryKind};
 use crate::store::push::facts::{Ring, Shown};
 use crate::store::push::settings::NotificationContent;
-use crate::store::push::subscriptions::{ApnsEnvironment as StoredEnvironment, PushTransport};
 
 /// Time after which a notification is given up, at the push service and by the server. A call is given up when it has
 /// stopped ringing.
@@ -68,7 +66,6 @@ impl Writer<'_> {
             DeliveryKind::CallEnded => {
                 with_message_ttl(delivery, self.notification(delivery, NotificationKind::CallEnded), Urgency::High)
             }
-            DeliveryKind::Test => with_message_ttl(delivery, self.test(delivery), Urgency::High),
         };
         let Told { notification, urgency, ttl } = told.ok_or(Unsent::Obsolete)?;
         let message = self.shown(delivery).map(|row| row.message_id);
@@ -89,7 +86,7 @@ impl Writer<'_> {
             title: Some(title),
             body,
             message_id: Some(shown.message_id.to_string()),
-            count: count(shown.unread),
+            count: count(shown.unread.into()),
             sent_at: shown.sent_at,
             ..self.notification(delivery, NotificationKind::Message)
         };
@@ -140,13 +137,7 @@ impl Writer<'_> {
     fn dismissal(&self, delivery: &Claimed) -> Notification {
         let unread = delivery.conversation_id.and_then(|id| self.facts.unread.get(&(delivery.user_id, id)));
         let notification = self.notification(delivery, NotificationKind::Dismiss);
-        Notification { count: count(unread.copied().unwrap_or_default()), ..notification }
-    }
-
-    fn test(&self, delivery: &Claimed) -> Notification {
-        let PushText { title, body } =
-            self.texts.render(delivery.language.as_deref().unwrap_or_default(), &Saying::Test);
-        Notification { title: Some(title), body, ..self.notification(delivery, NotificationKind::Test) }
+        Notification { count: count(unread.copied().unwrap_or_default().into()), ..notification }
     }
 
     /// Returns a notification without text.
@@ -160,7 +151,7 @@ impl Writer<'_> {
             message_id: delivery.message_id.map(|id| id.to_string()),
             call_id: delivery.call_id.map(|id| id.to_string()),
             count: 0,
-            badge: u32::try_from(badge.max(0)).unwrap_or(u32::MAX),
+            badge: count(badge),
             sent_at: self.now,
         }
     }
@@ -192,76 +183,21 @@ pub(super) fn group(kind: ConversationKind, title: Option<&str>) -> Option<&str>
     title.filter(|_| kind == ConversationKind::Group)
 }
 
-/// Returns the text of a message without Markdown. Empty if it shows no text.
-pub(super) fn plain_body(message: MessageId, body: Option<&str>, details: &Details) -> String {
-    let mentioned = details.names.get(&message).into_iter().flatten();
-    let names: HashMap<_, _> = mentioned.map(|(username, name)| (username.as_str(), name.as_str())).collect();
-    preview::plain(body.unwrap_or_default(), &names)
-}
-
-/// Returns what a notification shows of a message: its text, or else its attachments. None if it has neither.
-pub(super) fn preview<'a>(message: MessageId, text: &'a str, details: &'a Details) -> Option<Preview<'a>> {
-    if !text.is_empty() {
-        return Some(Preview::Text(text));
-    }
-    match details.attachments.get(&message).map(Vec::as_slice).unwrap_or_default() {
-        [] => None,
-        [attachment] => Some(preview_of(attachment)),
-        several => Some(Preview::Several { count: several.len().try_into().unwrap_or(u32::MAX) }),
-    }
-}
-
-fn preview_of(attachment: &Attachment) -> Preview<'_> {
-    let seconds = attachment.duration_ms.and_then(|length| u32::try_from(length).ok()).map(|length| length / 1000);
-    match (attachment.kind, seconds) {
-        (AttachmentKind::Image, _) => Preview::Photo,
-        (AttachmentKind::Video, _) => Preview::Video,
-        (AttachmentKind::Audio, Some(seconds)) if is_recording(attachment) => Preview::VoiceMessage { seconds },
-        (AttachmentKind::Audio, seconds) => Preview::Audio { seconds },
-        (AttachmentKind::File, _) => Preview::File { name: &attachment.file_name },
-    }
-}
-
-/// Whether a sound file is probably a voice message: it has a waveform, and a format in which browsers and phones
-/// record.
-fn is_recording(attachment: &Attachment) -> bool {
-    let recorded = ["audio/webm", "audio/ogg", "audio/mp4", "audio/aac"];
-    attachment.waveform.is_some() && recorded.iter().any(|format| attachment.content_type.starts_with(format))
-}
-
-fn count(unread: i32) -> u32 {
-    u32::try_from(unread).unwrap_or_default()
+/// Returns a number of messages or conversations, and 0 for a negative one.
+pub(super) fn count(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
 /// Returns the address of the device. A call goes to the PushKit token of an Apple device, if it has one.
 fn target(delivery: &Claimed) -> Result<Target, String> {
-    let address = delivery.address.clone();
-    let keys = || {
-        let (p256dh, auth) = (delivery.p256dh.clone(), delivery.auth.clone());
-        ReceiverKeys::new(p256dh.unwrap_or_default(), auth.unwrap_or_default())
+    let address = StoredAddress {
+        transport: delivery.transport,
+        text: delivery.address.clone(),
+        p256dh: delivery.p256dh.clone(),
+        auth: delivery.auth.clone(),
+        environment: delivery.environment,
     };
-    Ok(match delivery.transport {
-        PushTransport::WebPush => Target::WebPush { endpoint: address, keys: keys()? },
-        PushTransport::UnifiedPush => Target::UnifiedPush { endpoint: address, keys: keys()? },
-        PushTransport::Fcm => Target::Fcm { token: address },
-        PushTransport::Apns => {
-            let environment = match delivery.environment {
-                Some(StoredEnvironment::Sandbox) => ApnsEnvironment::Sandbox,
-                Some(StoredEnvironment::Production) | None => ApnsEnvironment::Production,
-            };
-            let voip = delivery.voip_token.clone().filter(|_| delivery.kind == DeliveryKind::Call);
-            let is_voip = voip.is_some();
-            Target::Apns { token: voip.unwrap_or(address), environment, is_voip }
-        }
-    })
-}
-
-/// Returns the token of the target if it only gets calls.
-pub(super) fn voip_token(target: &Target) -> Option<&str> {
-    match target {
-        Target::Apns { token, is_voip: true, .. } => Some(token),
-        _ => None,
-    }
+    address.target(delivery.voip_token.clone().filter(|_| delivery.kind == DeliveryKind::Call))
 }
 
 /// Returns the conversation of a delivery about messages.
@@ -273,35 +209,6 @@ pub(super) fn conversation_of(delivery: &Claimed) -> Option<ConversationId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::AttachmentId;
-    use crate::random::Random;
-    use crate::store::files::attachments::AttachmentState;
-
-    fn attachment(kind: AttachmentKind, content_type: &str, duration_ms: Option<i32>, waveform: bool) -> Attachment {
-        let created_at = DateTime::default();
-        Attachment {
-            id: AttachmentId::new(created_at, &Random::system()),
-            uploader_id: None,
-            state: AttachmentState::Ready,
-            kind,
-            file_name: "report.pdf".to_owned(),
-            content_type: content_type.to_owned(),
-            byte_size: 1,
-            sha256: None,
-            upload_id: None,
-            width: None,
-            height: None,
-            duration_ms,
-            blurhash: None,
-            waveform: waveform.then(|| vec![1, 2, 3]),
-            has_thumbnails: false,
-            squared: false,
-            rejection: None,
-            created_at,
-            claimed_until: None,
-            going_until: None,
-        }
-    }
 
     #[test]
     fn the_smaller_content_counts() {
@@ -316,31 +223,5 @@ mod tests {
         ] {
             assert_eq!(allowed(operator, user), expected);
         }
-    }
-
-    #[test]
-    fn an_attachment_is_shown_by_its_kind() {
-        for (kind, content_type, length, waveform, expected) in [
-            (AttachmentKind::Image, "image/png", None, false, Preview::Photo),
-            (AttachmentKind::Video, "video/mp4", Some(3000), false, Preview::Video),
-            (AttachmentKind::Audio, "audio/ogg", Some(12_900), true, Preview::VoiceMessage { seconds: 12 }),
-            (AttachmentKind::Audio, "audio/webm", None, true, Preview::Audio { seconds: None }),
-            (AttachmentKind::Audio, "audio/mpeg", Some(180_000), true, Preview::Audio { seconds: Some(180) }),
-            (AttachmentKind::File, "application/pdf", None, false, Preview::File { name: "report.pdf" }),
-        ] {
-            assert_eq!(preview_of(&attachment(kind, content_type, length, waveform)), expected);
-        }
-    }
-
-    #[test]
-    fn a_text_is_shown_before_the_attachments() {
-        let message = MessageId::new(DateTime::default(), &Random::system());
-        let photo = || attachment(AttachmentKind::Image, "image/png", None, false);
-        let details =
-            |attachments| Details { attachments: HashMap::from([(message, attachments)]), ..Details::default() };
-        assert_eq!(preview(message, "", &Details::default()), None);
-        assert_eq!(preview(message, "", &details(vec![photo()])), Some(Preview::Photo));
-        assert_eq!(preview(message, "", &details(vec![photo(), photo()])), Some(Preview::Several { count: 2 }));
-        assert_eq!(preview(message, "look", &details(vec![photo()])), Some(Preview::Text("look")));
     }
 }

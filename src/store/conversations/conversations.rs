@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use diesel::dsl::Eq;
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::participants::Participant;
 use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
 use crate::store::messaging::messages::Message;
 use crate::store::schema::{conversations, participants};
-use crate::store::{Connection, escape_like, text_enum};
+use crate::store::{Connection, Prepared, escape_like, text_enum};
 use crate::text;
 
 text_enum!(ConversationKind { Direct = "DIRECT", Group = "GROUP" });
@@ -195,14 +196,33 @@ pub async fn list(
 
 /// Counts the unread messages in all of the user's conversations that are neither archived nor muted.
 pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<i64> {
-    participants::table
-        .inner_join(conversations::table)
-        .filter(participants::user_id.eq(user).and(participants::archived.eq(false)))
-        .filter(participants::muted_until.is_null().or(participants::muted_until.le(now)))
-        .select(diesel::dsl::sum(unread()))
-        .first::<Option<i64>>(conn)
-        .await
-        .map(Option::unwrap_or_default)
+    let counts = unread_counts(conn, &[user], now).await?;
+    Ok(counts.first().map_or(0, |(_, unread)| *unread))
+}
+
+/// Counts for each user what `unread_count` counts for one. Leaves out users without such conversations.
+pub async fn unread_counts(
+    conn: &mut Connection,
+    users: &[UserId],
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<(UserId, i64)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+        #[diesel(sql_type = BigInt)]
+        unread: i64,
+    }
+    let query = diesel::sql_query(
+        "SELECT user_id, sum(last_message_number - last_read_number - uncounted)::bigint AS unread
+         FROM participants JOIN conversations ON conversations.id = participants.conversation_id
+         WHERE user_id = ANY($1) AND NOT archived AND (muted_until IS NULL OR muted_until <= $2)
+         GROUP BY user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Timestamptz, _>(now);
+    let rows: Vec<Row> = Prepared(query).load(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row.unread)).collect())
 }
 
 /// SQL expression that computes `Participant::unread`, but without the lower bound of 0.

@@ -17,13 +17,7 @@ use crate::ids::{CallId, ConversationId, MessageId, PushSubscriptionId, SessionI
 use crate::store::schema::push_deliveries;
 use crate::store::{Connection, Prepared, text_enum};
 
-text_enum!(DeliveryKind {
-    Message = "message",
-    Dismiss = "dismiss",
-    Call = "call",
-    CallEnded = "call_ended",
-    Test = "test",
-});
+text_enum!(DeliveryKind { Message = "message", Dismiss = "dismiss", Call = "call", CallEnded = "call_ended" });
 
 /// A delivery that this node has claimed, with its subscription.
 #[derive(Clone, Debug, QueryableByName)]

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::conditions::{self, HEARD, UNREAD_COUNT};
 use super::settings::NotificationContent;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::conversations::conversations::ConversationKind;
@@ -13,26 +14,11 @@ use crate::store::schema::notification_settings;
 use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared};
 
-/// SQL condition: the participant may get digests about the conversation and has unread messages in it. A statement
-/// that uses this condition must name the participant `viewer` and the conversation `conversations`, and bind the time
-/// to $1.
+/// SQL condition: the participant may get digests about the conversation. A statement that uses this condition must
+/// name the participant `viewer`, and bind the time to $1.
 const COUNTED: &str = "(NOT viewer.archived AND NOT viewer.unannounced
     AND (viewer.muted_until IS NULL OR viewer.muted_until <= $1)
-    AND (viewer.notification_level = 'all' OR viewer.notification_level = 'mentions' AND viewer.unread_mentions > 0)
-    AND conversations.last_message_number - viewer.last_read_number - viewer.uncounted > 0)";
-
-/// SQL condition: the message counts as unread for the participant, who may see it and does not block the sender. A
-/// statement that uses this condition must name the participant `viewer` and the message `messages`, and bind the time
-/// to $1.
-const UNREAD: &str = "(messages.number > viewer.last_read_number AND messages.kind <> 'SYSTEM'
-    AND messages.sender_id IS DISTINCT FROM viewer.user_id AND messages.deleted_at IS NULL
-    AND (messages.expires_at IS NULL OR messages.expires_at > $1)
-    AND (viewer.notification_level = 'all' OR messages.mentions_all OR EXISTS (
-        SELECT FROM mentions WHERE mentions.message_id = messages.id AND mentions.user_id = viewer.user_id
-    ))
-    AND NOT EXISTS (
-        SELECT FROM blocks WHERE blocks.blocker_id = viewer.user_id AND blocks.blocked_id = messages.sender_id
-    ))";
+    AND (viewer.notification_level = 'all' OR viewer.notification_level = 'mentions' AND viewer.unread_mentions > 0))";
 
 /// Which messages a digest is sent for.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +61,7 @@ pub async fn candidates(
     after: UserId,
     limit: i64,
 ) -> QueryResult<Vec<Candidate>> {
+    let unread = conditions::unread("$1");
     let query = diesel::sql_query(format!(
         // The newest message that is old enough decides, so that no older one is read: if a digest has mentioned this
         // one, it has mentioned all.
@@ -85,11 +72,12 @@ pub async fn candidates(
              JOIN conversations ON conversations.id = viewer.conversation_id
              CROSS JOIN LATERAL (
                  SELECT created_at FROM messages
-                 WHERE conversation_id = viewer.conversation_id AND created_at <= $2 AND {UNREAD} AND {VISIBLE}
+                 WHERE conversation_id = viewer.conversation_id AND created_at <= $2
+                     AND {unread} AND {HEARD} AND {VISIBLE}
                  ORDER BY number DESC
                  LIMIT 1
              ) AS newest
-             WHERE viewer.user_id = page.id AND {COUNTED}
+             WHERE viewer.user_id = page.id AND {COUNTED} AND {UNREAD_COUNT} > 0
                  AND conversations.last_activity_at > greatest($3, page.digested_up_to)
                  AND newest.created_at > greatest($3, page.digested_up_to)
          ) AS is_due
@@ -150,25 +138,24 @@ pub async fn missed(
     now: DateTime<Utc>,
     limit: i64,
 ) -> QueryResult<Vec<Missed>> {
+    let unread = conditions::unread("$1");
     let query = diesel::sql_query(format!(
         "SELECT wanted.user_id, page.*, sender.display_name AS sender
          FROM unnest($2) AS wanted (user_id)
          CROSS JOIN LATERAL (
              SELECT conversations.id AS conversation_id, conversations.kind AS conversation_kind, conversations.title,
-                 conversations.last_message_number - viewer.last_read_number - viewer.uncounted AS unread,
-                 sum(conversations.last_message_number - viewer.last_read_number - viewer.uncounted) OVER ()
-                     AS all_unread,
+                 {UNREAD_COUNT} AS unread, sum({UNREAD_COUNT}) OVER () AS all_unread,
                  count(*) OVER () AS all_conversations,
                  newest.id AS message_id, newest.kind, newest.body, newest.sender_id, conversations.last_activity_at
              FROM participants AS viewer
              JOIN conversations ON conversations.id = viewer.conversation_id
              CROSS JOIN LATERAL (
                  SELECT id, kind, body, sender_id FROM messages
-                 WHERE conversation_id = viewer.conversation_id AND {UNREAD} AND {VISIBLE}
+                 WHERE conversation_id = viewer.conversation_id AND {unread} AND {HEARD} AND {VISIBLE}
                  ORDER BY number DESC
                  LIMIT 1
              ) AS newest
-             WHERE viewer.user_id = wanted.user_id AND {COUNTED}
+             WHERE viewer.user_id = wanted.user_id AND {COUNTED} AND {UNREAD_COUNT} > 0
              ORDER BY conversations.last_activity_at DESC, conversations.id DESC
              LIMIT $3
          ) AS page

@@ -3,9 +3,10 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::conditions::{self, HEARD, UNREAD_COUNT};
 use crate::ids::{CallId, ConversationId, MessageId, UserId};
 use crate::store::calls::calls::CallKind;
 use crate::store::conversations::conversations::ConversationKind;
@@ -56,12 +57,13 @@ pub async fn shown(
         return Ok(Vec::new());
     }
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let unread = conditions::unread("$3");
     let query = diesel::sql_query(format!(
         // LATERAL makes Postgres use one index lookup for each pair.
         "SELECT wanted.user_id, wanted.conversation_id, messages.id AS message_id, messages.kind, messages.body,
              messages.created_at AS sent_at, sender.display_name AS sender,
              conversations.kind AS conversation_kind, conversations.title,
-             greatest(conversations.last_message_number - viewer.last_read_number - viewer.uncounted, 0) AS unread
+             greatest({UNREAD_COUNT}, 0) AS unread
          FROM unnest($1, $2) AS wanted (user_id, conversation_id)
          CROSS JOIN LATERAL (
              SELECT user_id, last_read_number, uncounted, hidden_up_to, archived, notification_level FROM participants
@@ -75,17 +77,7 @@ pub async fn shown(
          LEFT JOIN notification_settings AS settings ON settings.user_id = wanted.user_id
          CROSS JOIN LATERAL (
              SELECT id, kind, body, created_at, sender_id FROM messages
-             WHERE conversation_id = wanted.conversation_id AND number > viewer.last_read_number
-                 AND sender_id IS DISTINCT FROM wanted.user_id AND kind <> 'SYSTEM' AND deleted_at IS NULL
-                 AND (expires_at IS NULL OR expires_at > $3)
-                 AND {VISIBLE}
-                 AND (viewer.notification_level = 'all' AND NOT viewer.archived OR mentions_all OR EXISTS (
-                     SELECT FROM mentions
-                     WHERE mentions.message_id = messages.id AND mentions.user_id = wanted.user_id
-                 ))
-                 AND NOT EXISTS (
-                     SELECT FROM blocks WHERE blocker_id = wanted.user_id AND blocked_id = messages.sender_id
-                 )
+             WHERE conversation_id = wanted.conversation_id AND {unread} AND {HEARD} AND {VISIBLE}
              ORDER BY number DESC
              LIMIT 1
          ) AS messages
@@ -96,61 +88,6 @@ pub async fn shown(
     .bind::<Array<SqlUuid>, _>(conversations)
     .bind::<Timestamptz, _>(now);
     Prepared(query).load(conn).await
-}
-
-/// Reads the number of unread messages for pairs of a user and a conversation. Leaves out pairs whose user is not a
-/// participant.
-pub async fn unread_in(
-    conn: &mut Connection,
-    pairs: &[(UserId, ConversationId)],
-) -> QueryResult<Vec<(UserId, ConversationId, i32)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        user_id: UserId,
-        #[diesel(sql_type = SqlUuid)]
-        conversation_id: ConversationId,
-        #[diesel(sql_type = Integer)]
-        unread: i32,
-    }
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
-    let query = diesel::sql_query(
-        "SELECT wanted.user_id, wanted.conversation_id,
-             greatest(conversations.last_message_number - viewer.last_read_number - viewer.uncounted, 0) AS unread
-         FROM unnest($1, $2) AS wanted (user_id, conversation_id)
-         JOIN conversations ON conversations.id = wanted.conversation_id
-         JOIN participants AS viewer
-             ON viewer.conversation_id = wanted.conversation_id AND viewer.user_id = wanted.user_id",
-    )
-    .bind::<Array<SqlUuid>, _>(users)
-    .bind::<Array<SqlUuid>, _>(conversations);
-    let rows: Vec<Row> = Prepared(query).load(conn).await?;
-    Ok(rows.into_iter().map(|row| (row.user_id, row.conversation_id, row.unread)).collect())
-}
-
-/// Counts for each user the unread messages in all conversations that are neither archived nor muted, as
-/// `conversations::unread_count` does. Leaves out users without conversations.
-pub async fn badges(conn: &mut Connection, users: &[UserId], now: DateTime<Utc>) -> QueryResult<Vec<(UserId, i64)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        user_id: UserId,
-        #[diesel(sql_type = BigInt)]
-        unread: i64,
-    }
-    let query = diesel::sql_query(
-        "SELECT user_id, sum(last_message_number - last_read_number - uncounted)::bigint AS unread
-         FROM participants JOIN conversations ON conversations.id = participants.conversation_id
-         WHERE user_id = ANY($1) AND NOT archived AND (muted_until IS NULL OR muted_until <= $2)
-         GROUP BY user_id",
-    )
-    .bind::<Array<SqlUuid>, _>(users)
-    .bind::<Timestamptz, _>(now);
-    let rows: Vec<Row> = Prepared(query).load(conn).await?;
-    Ok(rows.into_iter().map(|row| (row.user_id, row.unread)).collect())
 }
 
 /// A call that rings for a user.

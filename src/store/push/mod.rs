@@ -1,5 +1,6 @@
 //! Rows of push notifications: devices, settings, what waits to be sent, and what devices show.
 
+mod conditions;
 pub mod deliveries;
 pub mod digests;
 pub mod dismissals;

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::conditions;
 use crate::ids::{ConversationId, MessageId, PushSubscriptionId, SessionId, UserId};
 use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared};
@@ -66,17 +67,7 @@ pub struct Candidate {
 /// first row. Otherwise the indexes of mentions find it.
 static CANDIDATES: LazyLock<String> = LazyLock::new(|| {
     // Whether the message notifies the viewer, apart from the level.
-    let notifies = format!(
-        "messages.kind <> 'SYSTEM' AND messages.deleted_at IS NULL
-             AND (messages.expires_at IS NULL OR messages.expires_at > now())
-             AND messages.sender_id IS DISTINCT FROM viewer.user_id
-             AND messages.number > viewer.last_read_number
-             AND {VISIBLE}
-             AND NOT EXISTS (
-                 SELECT FROM blocks
-                 WHERE blocks.blocker_id = viewer.user_id AND blocks.blocked_id = messages.sender_id
-             )"
-    );
+    let notifies = format!("{} AND {VISIBLE}", conditions::unread("now()"));
     format!(
         "WITH added AS (
              SELECT messages.conversation_id, min(messages.number) AS first_number, max(messages.number) AS last_number

@@ -35,12 +35,18 @@ async fn the_operator_sends_a_test_to_all_devices_of_a_user() {
     let (name, email) = (&world.ada.username, format!("{}@example.org", world.ada.username));
     let verify = format!("UPDATE users SET email = '{email}', email_verified_at = now() WHERE username = '{name}'");
     world.database.connection().await.batch_execute(&verify).await.unwrap();
+    world.bob.send(&world.chat, "hello").await;
+    for device in [&world.phone, &browser] {
+        device.expect("message").await;
+    }
     for user in [name, &email.to_uppercase(), &world.ada.id] {
         let output = push_test(&world, user).await;
         let shown = text(&output.stdout);
         assert!(output.status.success(), "{shown}{}", text(&output.stderr));
         for device in [&world.phone, &browser] {
-            assert_eq!(device.expect("test").await.text("body"), "Push notifications work on this device.");
+            let push = device.expect("test").await;
+            assert_eq!(push.text("body"), "Push notifications work on this device.");
+            assert_eq!(push.payload["badge"], 1, "{:#}", push.payload);
             assert!(!shown.contains(&device.address), "an endpoint allows others to push: {shown}");
         }
         assert_eq!(shown.lines().filter(|line| line.ends_with("  delivered")).count(), 2, "{shown}");
