@@ -37,9 +37,9 @@ pub struct PushSubscription {
 }
 
 /// Stores the subscription. If the user has one with the same address, updates its session and keys, and keeps its id
-/// and times. If another user has one, that one is deleted first, with everything that waits for it. The same applies to
-/// one with the same endpoint and the other transport of endpoints. A PushKit token of another subscription is removed
-/// from it, because the device has got another address.
+/// and times. If another user has one, that one is deleted first, with everything that waits for it. So is one with the
+/// same endpoint and the other transport of endpoints. A PushKit token of another subscription is removed from it,
+/// because the device has got another address.
 pub async fn upsert(conn: &mut Connection, new: &PushSubscription) -> QueryResult<PushSubscription> {
     use push_subscriptions as columns;
     let transports: &[PushTransport] = match new.transport {
