@@ -26,6 +26,7 @@ CREATE TABLE push_subscriptions (
 );
 CREATE INDEX push_subscriptions_user_id ON push_subscriptions (user_id);
 CREATE INDEX push_subscriptions_session_id ON push_subscriptions (session_id);
+CREATE INDEX push_subscriptions_voip_token ON push_subscriptions (voip_token) WHERE voip_token IS NOT NULL;
 
 -- Users without a row have the defaults.
 CREATE TABLE notification_settings (

@@ -56,6 +56,8 @@ struct Worker {
     /// Results that are not stored yet.
     batch: Batch,
     warnings: Warnings,
+    /// Whether the last claim had deliveries that were finished without a push.
+    has_finished_unsent: bool,
     /// When the deliveries that wait were last counted.
     counted_at: Option<Instant>,
 }
@@ -85,6 +87,7 @@ impl Deliveries {
             sends: JoinSet::new(),
             batch: Batch::default(),
             warnings: Warnings::default(),
+            has_finished_unsent: false,
             counted_at: None,
         };
         if let Err(error) = self.running.spawn(worker.run(wake)).await {
@@ -112,11 +115,13 @@ impl Worker {
                 closing.run_until_cancelled(sleep(RETRY_DELAY)).await;
                 continue;
             }
+            // The places of deliveries that were not sent are free, so others are claimed at once.
+            let pause = if self.has_finished_unsent { Duration::ZERO } else { self.interval };
             tokio::select! {
                 () = closing.cancelled() => {}
                 () = wake.notified() => {}
                 Some(sent) = self.sends.join_next() => self.gather(sent).await,
-                () = sleep(self.interval) => {}
+                () = sleep(pause) => {}
             }
         }
         self.finish().await;
@@ -132,14 +137,17 @@ impl Worker {
     }
 
     async fn start_due(&mut self) -> Result<()> {
-        let Free { total, by_service } = self.places.free();
+        self.has_finished_unsent = false;
+        let Free { total, unproven, services } = self.places.free();
         if total == 0 {
             return Ok(());
         }
         let room = Room {
-            services: by_service.iter().map(|(service, _)| service.as_str()).collect(),
-            free: by_service.iter().map(|(_, free)| count(*free)).collect(),
+            services: services.iter().map(|service| service.name.as_str()).collect(),
+            free: services.iter().map(|service| count(service.free)).collect(),
+            are_proven: services.iter().map(|service| service.is_proven).collect(),
             others: count(PUSH_CONCURRENCY_PER_HOST),
+            unproven: count(unproven),
             total: count(total),
         };
         let core = Arc::clone(&self.core);
@@ -169,14 +177,14 @@ impl Worker {
     /// Starts to send a delivery, or finishes it if there is nothing to send.
     fn start(&mut self, delivery: Claimed, writer: &Writer<'_>) {
         if self.is_told_otherwise(&delivery) {
-            return self.batch.finish(&delivery);
+            return self.finish_unsent(&delivery);
         }
         let Letter { target, push, message } = match writer.letter(&delivery) {
             Ok(letter) => letter,
-            Err(Unsent::Obsolete) => return self.batch.finish(&delivery),
+            Err(Unsent::Obsolete) => return self.finish_unsent(&delivery),
             Err(Unsent::Invalid(reason)) => {
                 self.warnings.log(&delivery.service, &reason);
-                return self.batch.finish(&delivery);
+                return self.finish_unsent(&delivery);
             }
         };
         let place = self.places.take(&delivery.service);
@@ -188,6 +196,11 @@ impl Worker {
             drop(place);
             Sent { delivery, message, voip_token, remaining: push.ttl.saturating_sub(started.elapsed()), outcome }
         });
+    }
+
+    fn finish_unsent(&mut self, delivery: &Claimed) {
+        self.has_finished_unsent = true;
+        self.batch.finish(delivery);
     }
 
     /// Whether the user learns of a message or a call without a push: the page of the device is visible, or the user

@@ -118,18 +118,22 @@ impl Batch {
     }
 
     /// Stores the results. If this fails, it can be called again: rows that are no longer claimed do not change.
+    ///
+    /// Rows of deliveries and rows of subscriptions are locked in separate transactions, because the deletion of a
+    /// subscription holds the subscription and waits for its deliveries. What the devices show is stored first: if the
+    /// node then dies, the deliveries are sent again, and no delivery is finished whose notification is not known.
     pub(super) async fn store(&self, conn: &mut Connection, now: DateTime<Utc>) -> Result<()> {
-        conn.transaction(async |conn| self.store_in(conn, now).await).await?;
-        // In a transaction of its own: a transaction that plans deliveries can hold the subscriptions, and wait for the
-        // deliveries above.
+        if !self.delivered.is_empty() {
+            conn.transaction(async |conn| self.store_delivered(conn, now).await).await?;
+        }
+        deliveries::finish(conn, &self.finished).await?;
+        deliveries::remove_voip_tokens(conn, &self.gone_tokens).await?;
+        deliveries::postpone(conn, &self.postponed).await?;
         deliveries::delete_subscriptions(conn, &self.gone).await?;
         Ok(())
     }
 
-    async fn store_in(&self, conn: &mut Connection, now: DateTime<Utc>) -> Result<()> {
-        deliveries::finish(conn, &self.finished).await?;
-        deliveries::remove_voip_tokens(conn, &self.gone_tokens).await?;
-        deliveries::postpone(conn, &self.postponed).await?;
+    async fn store_delivered(&self, conn: &mut Connection, now: DateTime<Utc>) -> Result<()> {
         deliveries::set_delivered(conn, &self.delivered, now).await?;
         let set: Vec<_> =
             self.shown.iter().filter_map(|(&(device, of), &message)| Some((device, of, message?))).collect();

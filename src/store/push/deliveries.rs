@@ -81,8 +81,12 @@ pub struct Room<'a> {
     pub services: Vec<&'a str>,
     /// Free places of each of these services.
     pub free: Vec<i64>,
+    /// Whether each of these services is known to answer promptly.
+    pub are_proven: Vec<bool>,
     /// Free places of each other service.
     pub others: i64,
+    /// Free places of all services together that are not known to answer promptly.
+    pub unproven: i64,
     /// Free places of all services together.
     pub total: i64,
 }
@@ -99,21 +103,26 @@ const CLAIM: &str = "WITH RECURSIVE services (service) AS (
          )
          FROM services WHERE services.service IS NOT NULL
      ), picked AS (
-         SELECT due.subscription_id, due.key
-         FROM services
-         LEFT JOIN unnest($1, $2) AS busy (service, free) ON busy.service = services.service
-         CROSS JOIN LATERAL (
-             SELECT subscription_id, key, due_at FROM push_deliveries
-             WHERE push_deliveries.service = services.service AND due_at <= now()
-                 AND (claimed_until IS NULL OR claimed_until <= now())
-             ORDER BY due_at
-             LIMIT coalesce(busy.free, $3)
-             FOR UPDATE SKIP LOCKED
-         ) AS due
-         ORDER BY due.due_at
-         LIMIT $4
+         SELECT subscription_id, key
+         FROM (
+             SELECT due.subscription_id, due.key, due.due_at, known.is_proven IS TRUE AS is_proven,
+                 row_number() OVER (PARTITION BY known.is_proven IS TRUE ORDER BY due.due_at) AS place
+             FROM services
+             LEFT JOIN unnest($1, $2, $3) AS known (service, free, is_proven) ON known.service = services.service
+             CROSS JOIN LATERAL (
+                 SELECT subscription_id, key, due_at FROM push_deliveries
+                 WHERE push_deliveries.service = services.service AND due_at <= now()
+                     AND (claimed_until IS NULL OR claimed_until <= now())
+                 ORDER BY due_at
+                 LIMIT coalesce(known.free, $4)
+                 FOR UPDATE SKIP LOCKED
+             ) AS due
+         ) AS candidates
+         WHERE is_proven OR place <= $5
+         ORDER BY due_at
+         LIMIT $6
      ), claimed AS (
-         UPDATE push_deliveries SET claimed_until = now() + $5 * interval '1 second'
+         UPDATE push_deliveries SET claimed_until = now() + $7 * interval '1 second'
          FROM picked
          WHERE push_deliveries.subscription_id = picked.subscription_id AND push_deliveries.key = picked.key
          RETURNING push_deliveries.*
@@ -141,7 +150,9 @@ pub async fn claim(conn: &mut Connection, room: &Room<'_>, time: Duration) -> Qu
     let query = diesel::sql_query(CLAIM)
         .bind::<Array<Text>, _>(&room.services)
         .bind::<Array<BigInt>, _>(&room.free)
+        .bind::<Array<Bool>, _>(&room.are_proven)
         .bind::<BigInt, _>(room.others)
+        .bind::<BigInt, _>(room.unproven)
         .bind::<BigInt, _>(room.total)
         .bind::<Double, _>(time.as_secs_f64());
     Prepared(query).load(conn).await

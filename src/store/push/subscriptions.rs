@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use crate::ids::{PushSubscriptionId, SessionId, UserId};
@@ -37,14 +37,28 @@ pub struct PushSubscription {
 }
 
 /// Stores the subscription. If the user has one with the same address, updates its session and keys, and keeps its id
-/// and times. If another user has one, that one is deleted first, with everything that waits for it.
+/// and times. If another user has one, that one is deleted first, with everything that waits for it. So is one with the
+/// same endpoint and the other transport of endpoints. A PushKit token of another subscription is removed from it,
+/// because the device has got another address.
 pub async fn upsert(conn: &mut Connection, new: &PushSubscription) -> QueryResult<PushSubscription> {
     use push_subscriptions as columns;
-    let of_others = columns::transport
-        .eq(new.transport)
+    let transports: &[PushTransport] = match new.transport {
+        PushTransport::WebPush | PushTransport::UnifiedPush => &[PushTransport::WebPush, PushTransport::UnifiedPush],
+        PushTransport::Fcm => &[PushTransport::Fcm],
+        PushTransport::Apns => &[PushTransport::Apns],
+    };
+    let replaced = columns::transport
+        .eq_any(transports)
         .and(columns::address.eq(&new.address))
-        .and(columns::user_id.ne(new.user_id));
-    diesel::delete(columns::table.filter(of_others)).execute(conn).await?;
+        .and(columns::user_id.ne(new.user_id).or(columns::transport.ne(new.transport)));
+    diesel::delete(columns::table.filter(replaced)).execute(conn).await?;
+    if let Some(token) = &new.voip_token {
+        diesel::sql_query("UPDATE push_subscriptions SET voip_token = NULL WHERE voip_token = $1 AND address <> $2")
+            .bind::<Text, _>(token.as_str())
+            .bind::<Text, _>(new.address.as_str())
+            .execute(conn)
+            .await?;
+    }
     diesel::insert_into(columns::table)
         .values(new)
         .on_conflict((columns::transport, columns::address))

@@ -97,6 +97,36 @@ async fn another_account_takes_an_address_over() {
     assert_eq!(world.phone.expect("message").await.text("body"), "to cem");
 }
 
+/// An endpoint is one device, whichever transport its client names.
+#[tokio::test]
+async fn another_account_takes_an_endpoint_over_by_another_transport() {
+    let world = World::new().await;
+    let cem = world.node.register("cem").await;
+    let input = json!({"unifiedPush": world.phone.input["webPush"]});
+    cem.registered_push(&input).await;
+    assert_eq!(ids(&world.ada).await, Vec::<String>::new());
+    world.bob.send(&world.chat, "to ada").await;
+    world.expect_silence().await;
+}
+
+/// Two people use the phone one after the other, and it has got another device token in between.
+#[tokio::test]
+async fn a_token_for_calls_belongs_to_its_last_registration() {
+    let apns = Apns::start().await;
+    let flags = apns.flags();
+    let world = World::with(&flags.each_ref().map(String::as_str)).await;
+    let cem = world.node.register("cem").await;
+    let [alerts, rings] = apns.device_with_voip();
+    world.ada.registered_push(&alerts.input).await;
+    let mut input = apns.device().input.clone();
+    input["apns"]["voipToken"] = alerts.input["apns"]["voipToken"].clone();
+    cem.registered_push(&input).await;
+    let call = world.bob.start_call(&world.chat).await.call_id();
+    assert_eq!(alerts.next().await.payload["callId"], call);
+    world.node.pushes_settled().await;
+    assert!(rings.unread().is_empty());
+}
+
 #[tokio::test]
 async fn a_subscription_beyond_the_limit_replaces_the_oldest() {
     let world = World::new().await;
