@@ -14,7 +14,7 @@ const CODE_DEADLINE: Duration = Duration::from_mins(2);
 const NOTICE_DEADLINE: Duration = Duration::from_mins(10);
 /// Maximum time from queueing a digest until it is sent. Nobody waits for a digest.
 const DIGEST_DEADLINE: Duration = Duration::from_hours(1);
-/// Maximum number of conversations that a digest lists. It tells the number of the others.
+/// Maximum number of conversations that the templates list. A digest only has the number of the others.
 pub const MAX_DIGEST_CONVERSATIONS: usize = 20;
 
 /// Address or number of a user, to which a notice is sent.
@@ -111,8 +111,8 @@ pub struct DigestConversation {
     pub name: String,
     /// Number of unread messages of the conversation.
     pub unread: u32,
-    /// What the e-mail shows of the newest unread message, as `PushTexts::preview` writes it. None if it must show
-    /// nothing of it. A long one is shortened.
+    /// What the e-mail shows of the newest unread message, as `PushTexts::preview` writes it. A long preview is
+    /// shortened. None if the e-mail must not show the message.
     pub preview: Option<String>,
 }
 

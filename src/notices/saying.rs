@@ -11,7 +11,7 @@ pub enum Saying<'a> {
     Nothing,
     /// A call that rings. `caller` and `group` are none if they must not be shown.
     Call { caller: Option<&'a str>, group: Option<&'a str>, is_video: bool },
-    /// The user or the operator tries push notifications.
+    /// The operator checks push notifications.
     Test,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Reason why pushes cannot be sent. The text names the setting.
+/// Reason why the server cannot send pushes with these settings. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("{setting} ({}) cannot be read: {reason}", .path.display())]

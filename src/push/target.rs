@@ -2,9 +2,10 @@
 
 use super::encryption::ReceiverKeys;
 
-/// Maximum number of characters of a token of FCM. Those of today have about 160.
+/// Maximum number of characters of a token of FCM. Tokens had about 160 in 2026.
 const MAX_FCM_TOKEN: usize = 4096;
-/// Maximum number of characters of a token of APNs, as Apple says: 100 bytes in hexadecimal digits.
+/// Maximum number of characters of a token of APNs: 100 bytes in hexadecimal digits, which Apple documents as the
+/// maximum.
 const MAX_APNS_TOKEN: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

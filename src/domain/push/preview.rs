@@ -8,7 +8,8 @@ use crate::domain::messaging::mentions;
 
 /// Maximum number of characters of a text. Devices show fewer.
 const MAX_PREVIEW: usize = 1000;
-/// Maximum number of characters of a body that are read. Links and marks are longer than what they show.
+/// Maximum number of characters of a body that are read. It is greater than `MAX_PREVIEW`, because the Markdown of a
+/// body is longer than its text.
 const MAX_BODY: usize = 4 * MAX_PREVIEW;
 /// Ends a text that was cut.
 const ELLIPSIS: char = '…';
@@ -55,8 +56,7 @@ pub(super) fn plain(body: &str, names: &HashMap<&str, &str>) -> String {
     shortened(&text)
 }
 
-/// Returns what stands before an item of the innermost list, and counts the item. A list without a number is not
-/// numbered.
+/// Returns the number or the bullet before the next item of the innermost list, and counts the item.
 fn bullet(lists: &mut [Option<u64>]) -> String {
     match lists.last_mut() {
         Some(Some(number)) => {

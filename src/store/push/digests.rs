@@ -1,4 +1,4 @@
-//! Digests: which users have unread messages that no digest has mentioned, and what a digest tells.
+//! Digests: the users who have unread messages that were in no digest, and the content of a digest.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -34,7 +34,7 @@ const UNREAD: &str = "(messages.number > viewer.last_read_number AND messages.ki
         SELECT FROM blocks WHERE blocks.blocker_id = viewer.user_id AND blocks.blocked_id = messages.sender_id
     ))";
 
-/// Which messages a digest is sent for.
+/// The times that decide whether a user gets a digest.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub now: DateTime<Utc>,
@@ -76,8 +76,7 @@ pub async fn candidates(
     limit: i64,
 ) -> QueryResult<Vec<Candidate>> {
     let query = diesel::sql_query(format!(
-        // The newest message that is old enough decides, so that no older one is read: if a digest has mentioned this
-        // one, it has mentioned all.
+        // Only the newest message that is old enough is read: if it was in a digest, so were all older ones.
         "SELECT page.*, (
              page.digested_up_to IS NULL OR page.digested_up_to <= $4
          ) AND EXISTS (

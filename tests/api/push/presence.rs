@@ -1,4 +1,4 @@
-//! A device that shows the conversation, or that is connected and visible, is told there and not by a push.
+//! A device that is connected and visible gets no push, nor does a user who has the conversation open.
 
 use std::sync::Arc;
 use std::time::Duration;
