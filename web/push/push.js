@@ -15,7 +15,7 @@ const SET_PRESENCE = `mutation SetPresence($input: SetPresenceInput!) {
   setPresence(input: $input) { presence { status } }
 }`;
 
-/** Milliseconds after which a subscription has failed. Some browsers wait without an end if their push service is down. */
+/** Milliseconds after which a subscription has failed. Some browsers never give up if their push service is down. */
 const SUBSCRIBE_MS = 30_000;
 /** Milliseconds after which a request to the server has failed. */
 const REQUEST_MS = 30_000;

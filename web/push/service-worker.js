@@ -102,7 +102,7 @@ async function showMessage(push) {
   await show(push, { tag, renotify: isNew });
 }
 
-/** Closes the notification of a conversation that was read on another device, or whose message is gone. */
+/** Closes the notification of a conversation that was read on another device, or whose message was deleted. */
 async function dismiss(push) {
   await close(push.conversationId, (notification) => !isNewer(notification, push));
 }
