@@ -1,6 +1,6 @@
-//! Requests to other servers: a guard for hosts that clients choose, and what all requests need to read answers.
+//! Requests to other servers: a guard for hosts that clients choose, and functions that read answers.
 //!
-//! A client that names the host of a request could make the server call services of its own network. So the guard
+//! A client that chooses the host of a request could make the server call services of its own network. So the guard
 //! allows only public addresses and the networks that the operator lists. It checks the addresses to which a name
 //! resolves for each connection, because a name can resolve to another address every time.
 

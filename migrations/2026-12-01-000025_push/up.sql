@@ -1,4 +1,4 @@
--- Addresses at push services, one for each device that gets push notifications.
+-- Push subscriptions: devices that get push notifications, each with its address at a push service.
 CREATE TABLE push_subscriptions (
     id uuid PRIMARY KEY,
     user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
@@ -31,7 +31,7 @@ CREATE INDEX push_subscriptions_voip_token ON push_subscriptions (voip_token) WH
 -- Users without a row have the defaults.
 CREATE TABLE notification_settings (
     user_id uuid PRIMARY KEY REFERENCES users ON DELETE CASCADE,
-    -- What a push tells about a message.
+    -- What a notification shows of a message.
     content text NOT NULL DEFAULT 'full' CHECK (content IN ('full', 'sender', 'nothing')),
     -- Quiet hours, in minutes since midnight. Both are null if there are none. If the first number is greater, the hours
     -- end on the next day.
@@ -78,7 +78,7 @@ $$;
 ALTER TABLE participants ADD COLUMN notification_level text NOT NULL DEFAULT 'all'
     CHECK (notification_level IN ('all', 'mentions', 'nothing'));
 
--- What waits to be sent to a device. A newer message of the same conversation replaces the row.
+-- Push deliveries: pushes that wait to be sent to a device. A newer message of the same conversation replaces the row.
 CREATE TABLE push_deliveries (
     subscription_id uuid NOT NULL REFERENCES push_subscriptions ON DELETE CASCADE,
     -- 'm:' and the id of a conversation, or 'c:' and the id of a call.
@@ -113,7 +113,7 @@ CREATE TABLE push_shown (
     PRIMARY KEY (subscription_id, conversation_id)
 );
 
--- The devices for which a push about a ringing call was planned. They learn by another push that the call has stopped
+-- The devices for which a push about a ringing call was planned. They get another push when the call has stopped
 -- ringing.
 CREATE TABLE push_rings (
     call_id uuid NOT NULL REFERENCES calls ON DELETE CASCADE,

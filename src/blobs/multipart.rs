@@ -24,7 +24,7 @@ impl Blobs {
         let mut after: Option<String> = None;
         loop {
             // The server's own S3 reads all parts to list them, which can take long.
-            let mut list = Request::of_object(Method::GET, key).query("uploadId", upload_id).long();
+            let mut list = of_upload(Method::GET, key, upload_id)?.long();
             if let Some(number) = after {
                 list = list.query("part-number-marker", number);
             }
@@ -57,7 +57,7 @@ impl Blobs {
         });
         let whole = xml::document("CompleteMultipartUpload", &parts.collect::<String>());
         // Some S3 servers copy the parts, which can take long.
-        let complete = Request::of_object(Method::POST, key).query("uploadId", upload_id).xml(whole).long();
+        let complete = of_upload(Method::POST, key, upload_id)?.xml(whole).long();
         match bucket.send(&complete).await {
             Ok(_) => Ok(()),
             Err(Failure::Missing(_)) if self.head(key).await?.is_some() => Ok(()),
@@ -68,11 +68,19 @@ impl Blobs {
     /// Deletes an upload and its parts. An upload that does not exist is not an error.
     pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<()> {
         let bucket = self.bucket()?;
-        let abort = Request::of_object(Method::DELETE, key).query("uploadId", upload_id);
+        let abort = of_upload(Method::DELETE, key, upload_id)?;
         match bucket.send(&abort).await {
             Ok(_) => Ok(()),
             Err(Failure::Missing(Some(code))) if code == "NoSuchUpload" => Ok(()),
             Err(failure) => Err(failure.into()),
         }
     }
+}
+
+/// Returns a request on an upload. Fails if the id is empty: S3 would delete the object, not the upload.
+fn of_upload(method: Method, key: &str, upload_id: &str) -> Result<Request> {
+    if upload_id.is_empty() {
+        return Err(Error::S3(format!("the upload of {key:?} has no id")));
+    }
+    Ok(Request::of_object(method, key).query("uploadId", upload_id))
 }

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::database::Database;
 
-/// What the command shows of the log: why a push service could not be reached, or refuses a push.
+/// The lines of the log that the command shows: why a push service could not be reached, or refuses a push.
 const LOG_FILTER: &str = "parlance::push=debug";
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ enum Action {
 struct Test {
     #[command(flatten)]
     database: Database,
-    /// A username, a verified e-mail address, or an id such as usr_01h455vb4pex5vsknk084sn02q
+    /// A username, a verified e-mail address or phone number, or an id such as usr_01h455vb4pex5vsknk084sn02q
     #[arg(value_name = "USER")]
     user: String,
     #[command(flatten)]
@@ -74,7 +74,7 @@ async fn send(url: &str, user: &str, settings: &PushSettings, texts: &PushTexts)
     let prepared = TestPushes::prepare(url, user, settings, texts, Clock::system(), &random).await?;
     let Some(pushes) = prepared else { bail!("there is no user {user}") };
     if pushes.devices.is_empty() {
-        bail!("{user} has no device that gets push notifications: turn them on in the app, and try again");
+        bail!("{user} has no device that gets push notifications. Turn them on in the app, and try again");
     }
     let width = pushes.devices.iter().map(|device| device.name.chars().count()).max().unwrap_or_default();
     let mut delivered = 0;
@@ -87,11 +87,11 @@ async fn send(url: &str, user: &str, settings: &PushSettings, texts: &PushTexts)
     Ok(delivered)
 }
 
-/// Says what became of a push.
+/// Describes the outcome of a push.
 fn answer(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered => "delivered".to_owned(),
-        Outcome::Gone => "the device is gone; a server removes it with the next notification".to_owned(),
+        Outcome::Gone => "the device is gone; a server deletes its subscription with the next push".to_owned(),
         Outcome::Retry { after: Some(after) } => {
             format!("not delivered; a server would try again in {} seconds", after.as_secs())
         }

@@ -1,4 +1,4 @@
-//! The settings of push notifications, and of e-mails about missed messages.
+//! The settings of push notifications and e-mail digests.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,36 +10,36 @@ use crate::address::Networks;
 
 /// Maximum number of pushes that a node sends at the same time.
 pub const PUSH_CONCURRENCY: usize = 64;
-/// Maximum number of pushes that a node sends to one origin of Web Push or UnifiedPush at the same time, so that a slow
-/// service leaves places for the others.
+/// Maximum number of pushes that a node sends to one host of Web Push or UnifiedPush at the same time, so that a slow
+/// service does not delay the others.
 pub const PUSH_CONCURRENCY_PER_HOST: usize = 16;
 /// Maximum number of push subscriptions of a user. A further one replaces the oldest.
 pub const MAX_PUSH_SUBSCRIPTIONS: usize = 20;
 /// Maximum size of an endpoint or a token of a push subscription in bytes. An entry of an index in Postgres has at most
 /// 2704 bytes. Tokens of FCM have about 160, and endpoints of browsers up to 500.
 pub const MAX_PUSH_ADDRESS: usize = 2048;
-/// Maximum time to send a push, with the answer of the service.
+/// Maximum time of an attempt to send a push, until the answer of the push service.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of characters of a key id and of a team id of Apple.
 const APPLE_ID: usize = 10;
 
-/// Settings of push notifications, and of e-mails about missed messages.
+/// Settings of push notifications and e-mail digests.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Push")]
 pub struct PushSettings {
     /// PEM file with the private key of the curve P-256 that signs Web Push and UnifiedPush (VAPID). If not set, the first start creates a key in Postgres. After a change of the key, browsers must subscribe again
     #[arg(long, env, value_name = "FILE")]
     pub push_vapid_key_file: Option<PathBuf>,
-    /// Address at which the operators of push services reach you, such as mailto:admin@example.org. Apple refuses Web Push without it. If not set, PUBLIC_URL, if that begins with https://
+    /// Address at which the operators of push services reach you, such as mailto:admin@example.org. Apple refuses Web Push without it. If not set, the server uses PUBLIC_URL, if that begins with https://
     #[arg(long, env, value_name = "URL", value_parser = contact)]
     pub push_contact: Option<String>,
-    /// Private networks in which UnifiedPush may reach a distributor, also without TLS: networks and addresses, separated by commas, such as 10.1.2.0/24. The word loopback stands for the loopback networks, and private for the private networks
+    /// Private networks to which the server may send Web Push and UnifiedPush, also without TLS: networks and addresses, separated by commas, such as 10.1.2.0/24. The word loopback stands for the loopback networks, and private for the private networks
     #[arg(long, env, default_value = "none", value_name = "NETWORK,…")]
     pub push_allowed_networks: Networks,
     /// JSON file with the key of a service account of Firebase, for pushes to Android by FCM
     #[arg(long, env, value_name = "FILE")]
     pub fcm_service_account_file: Option<PathBuf>,
-    /// Key file (.p8) of Apple's developer site, for pushes to iOS and macOS by APNs
+    /// Key file (.p8) from Apple's developer site, for pushes to iOS, iPadOS and macOS by APNs. Needs APNS_KEY_ID, APNS_TEAM_ID and APNS_TOPIC
     #[arg(long, env, value_name = "FILE", requires_all = ["apns_key_id", "apns_team_id", "apns_topic"])]
     pub apns_key_file: Option<PathBuf>,
     /// Id of the key in APNS_KEY_FILE, of 10 characters
@@ -51,10 +51,10 @@ pub struct PushSettings {
     /// Bundle id of the app, such as org.example.chat
     #[arg(long, env, value_name = "ID", value_parser = topic, requires = "apns_key_file")]
     pub apns_topic: Option<String>,
-    /// The most that a push may say: full has the sender and the text, sender only the sender, and nothing only that there is a message. Users can choose less. FCM, APNs and the device see the text; the services of Web Push and UnifiedPush do not
+    /// The most that push notifications and digests show of a message: full shows the sender and the text, sender only the sender, and nothing only that there is a message. Users can choose less. Google and Apple can read what FCM and APNs carry. Web Push and UnifiedPush are encrypted for the device
     #[arg(long, env, default_value = "full", value_name = "full|sender|nothing")]
     pub push_content: PushContent,
-    /// Seconds after which unread messages are sent by e-mail, in a digest. Users can turn their digests off; 0 turns all digests off
+    /// Seconds for which a message is unread before it causes an e-mail digest. Needs SMTP_URL. Users can turn their digests off; 0 turns all digests off
     #[arg(long, env, default_value = "0", value_name = "SECONDS", value_parser = seconds(0..=2_592_000))]
     pub email_digest_after: Duration,
     /// Address of a stand-in for FCM
@@ -65,7 +65,7 @@ pub struct PushSettings {
     pub push_apns_url: Option<Url>,
 }
 
-/// How much a push says. A greater value says more.
+/// What push notifications and digests show of a message. A greater value shows more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum PushContent {
     /// Only that there is a message.
@@ -76,7 +76,7 @@ pub enum PushContent {
     Full,
 }
 
-/// The key for APNs, with what Apple needs to know about it.
+/// The key for APNs, with its ids and the topic.
 #[derive(Clone, Copy, Debug)]
 pub struct ApnsKey<'a> {
     pub file: &'a Path,
@@ -105,7 +105,7 @@ impl PushSettings {
         })
     }
 
-    /// Returns the age of unread messages that are sent by e-mail. None if there are no digests.
+    /// Returns the age of unread messages that cause a digest. None if digests are turned off.
     pub fn digest_after(&self) -> Option<Duration> {
         (!self.email_digest_after.is_zero()).then_some(self.email_digest_after)
     }

@@ -197,8 +197,8 @@ impl App {
     }
 
     /// Sends the notices that are queued, waits for the pushes in flight, closes the live state, and stores the last-seen
-    /// time of all users who are connected to this node. This is the last step of a regular shutdown. The users may already have reconnected to
-    /// another node.
+    /// time of all users who are connected to this node. This is the last step of a regular shutdown. The users may
+    /// already have reconnected to another node.
     pub async fn close(&self) {
         let leave = async {
             let departed = self.inner.live.close().await;

@@ -1,5 +1,5 @@
-//! The link in digests that turns them off. A POST request does so at once, also without a browser (RFC 8058). A GET
-//! request shows a page that asks first, because mail filters open links.
+//! The link in digests that turns them off. A POST request turns them off at once, also without a browser (RFC 8058). A
+//! GET request shows a page that asks first, because mail filters open links.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ async fn ask(headers: HeaderMap) -> Response {
     page(texts, StatusCode::OK, &form)
 }
 
-/// Turns the digests off. The body is not read, because each POST request to the link says the same.
+/// Turns the digests off. The body is not read, because every POST request to the link has this effect.
 async fn unsubscribe(State(server): State<Server>, Query(link): Query<Link>, headers: HeaderMap) -> Response {
     let texts = texts(&headers);
     let (status, text) = match server.app.digests().unsubscribe(&link.token).await {

@@ -26,8 +26,8 @@ pub struct NodeMessage {
     /// missed such a message asks for all facts of the node.
     pub number: u64,
     pub body: Body,
-    /// Changes of devices, which belong to a `Changes` message. They are not part of its list: nodes of the former
-    /// version ignore this member, but they could not read a list with a change that they do not know.
+    /// Changes of devices, which belong to a `Changes` message. They are a separate member, because nodes of the former
+    /// version ignore an unknown member, but cannot read a list with an unknown change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceChange>,
 }

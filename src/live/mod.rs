@@ -121,8 +121,7 @@ impl Live {
         Connected { live: self.clone(), user, session }
     }
 
-    /// Whether the session has a connection to any node and its page is not hidden, so that its user sees what happens
-    /// without a push.
+    /// Whether the session has a connection to any node and its page is not hidden. Its device then needs no push.
     pub fn is_session_visible(&self, session: SessionId) -> bool {
         self.lock().facts.is_visible(session)
     }

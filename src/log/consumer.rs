@@ -108,7 +108,7 @@ impl Consumer {
         self.run_then(head, work, || {}).await;
     }
 
-    /// Same as `run`, and calls `committed` after each poll that has not failed, so after the commit of each batch.
+    /// Same as `run`, and calls `committed` after each poll that has not failed. A batch is then committed.
     pub async fn run_then(
         self,
         mut head: watch::Receiver<Seq>,

@@ -28,8 +28,8 @@ impl PushMetrics {
         let sent: Counters<2> = builder.counters(
             "parlance_push_sent_total",
             format!("`transport`: {}; `outcome`: {}", TRANSPORTS.join(", "), OUTCOMES.join(", ")),
-            "Pushes that were sent, by the answer. `gone` means that the subscription no longer exists, `retry` that \
-             another attempt follows, and `refused` that none would succeed.",
+            "Attempts to send a push, by the answer. `gone` means that the subscription no longer exists, `retry` that \
+             another attempt may follow, and `refused` that no attempt would succeed.",
         );
         // Each counter exists from the start, so that its first push is visible as an increase.
         for transport in TRANSPORTS {
@@ -46,7 +46,7 @@ impl PushMetrics {
             ),
             queue: builder.gauge(
                 "parlance_push_queue_length",
-                "Pushes that wait to be sent by any node, also those that wait for a further attempt.",
+                "Deliveries: pushes that wait to be sent by any node, including those that wait for a retry.",
             ),
         }))
     }

@@ -111,8 +111,8 @@ pub struct DigestConversation {
     pub name: String,
     /// Number of unread messages of the conversation.
     pub unread: u32,
-    /// What the e-mail shows of the newest unread message, as `PushTexts::preview` writes it. None if it must show
-    /// nothing of it. A long one is shortened.
+    /// What the e-mail shows of the newest unread message, as `PushTexts::preview` writes it. A long preview is
+    /// shortened. None if the e-mail must not show the message.
     pub preview: Option<String>,
 }
 

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attachment_is_told_by_its_kind() {
+    fn an_attachment_is_named_by_its_kind() {
         let texts = own();
         for (preview, english, german) in [
             (Preview::Photo, "Photo", "Foto"),

@@ -11,7 +11,7 @@ pub enum Saying<'a> {
     Nothing,
     /// A call that rings. `caller` and `group` are none if they must not be shown.
     Call { caller: Option<&'a str>, group: Option<&'a str>, is_video: bool },
-    /// The user or the operator tries push notifications.
+    /// The operator checks push notifications.
     Test,
 }
 
@@ -24,7 +24,7 @@ pub enum Preview<'a> {
     VoiceMessage {
         seconds: u32,
     },
-    /// A sound file. The length is none if it is unknown.
+    /// A sound file. The length is None if it is unknown.
     Audio {
         seconds: Option<u32>,
     },
@@ -109,7 +109,7 @@ impl<'a> Preview<'a> {
         }
     }
 
-    /// Returns the name of the file. None if the message has no file, or if its kind says more than its name.
+    /// Returns the name of the file. None if the message has no file, or if only the kind of the file is shown.
     pub(super) const fn file(self) -> Option<&'a str> {
         match self {
             Self::File { name } => Some(name),

@@ -31,7 +31,7 @@ const MAX_VOIP_PAYLOAD: usize = 5120;
 const MAX_COLLAPSE_ID: usize = 64;
 /// Maximum number of bytes of an answer that are read.
 const MAX_ANSWER: usize = 4096;
-/// Age after which another token is signed. Apple accepts tokens for an hour, and a new one every 20 minutes.
+/// Age after which another token is signed. Apple accepts a token for an hour, and at most one new token in 20 minutes.
 const TOKEN_AGE: TimeDelta = TimeDelta::minutes(40);
 /// Time between two pings of an idle connection. Apple asks for connections that stay open.
 const PING_INTERVAL: Duration = Duration::from_mins(1);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_a_notification_away_is_silent() {
+    fn pushes_that_remove_a_notification_are_silent() {
         for silent in [NotificationKind::Dismiss, NotificationKind::CallEnded] {
             assert_eq!(json_of(silent, false)["aps"], json!({"content-available": 1, "badge": 7}));
             assert_eq!(kind(&of_kind(silent), false), Kind { push_type: "background", priority: "5" });

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::outbound::with_causes;
 
-/// Reason why pushes cannot be sent. The text names the setting.
+/// Reason why the server cannot send pushes with these settings. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("{setting} ({}) cannot be read: {reason}", .path.display())]

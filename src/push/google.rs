@@ -21,15 +21,16 @@ use crate::outbound::{beginning, with_causes};
 const FILE: &str = "FCM_SERVICE_ACCOUNT_FILE";
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// Lifetime of a JWT in seconds. Google allows no longer one.
+/// Lifetime of a JWT in seconds, the maximum that Google allows.
 const ASSERTION_LIFETIME: i64 = 3600;
 /// Time before the end of an access token after which another one is fetched.
 const RENEWAL: Duration = Duration::from_mins(5);
-/// Maximum time to fetch an access token. Shorter than SEND_TIMEOUT, so that a push that waits can still be sent.
+/// Maximum time to fetch an access token. It is shorter than SEND_TIMEOUT, so that a push that waits for the token can
+/// still be sent.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Minimum time between two fetches. Pushes that need a token in the meantime are sent later.
 const FETCH_INTERVAL: Duration = Duration::from_secs(5);
-/// Maximum number of bytes of an answer with an access token. Those of today have about 1,100.
+/// Maximum number of bytes of an answer with an access token. Answers had about 1,100 in 2026.
 const MAX_ANSWER: usize = 65_536;
 
 /// What the server uses of the file of a service account.

@@ -52,7 +52,7 @@ struct Inner {
     apns: Option<Apns>,
 }
 
-/// The way of one push.
+/// A push service with the address of a device there.
 enum Route<'a> {
     WebPush { sender: &'a WebPush, endpoint: Url, keys: &'a ReceiverKeys },
     Fcm { sender: &'a Fcm, token: &'a str },
@@ -101,7 +101,7 @@ impl Pusher {
         self.inner.web_push.check(&url).await
     }
 
-    /// Tries once to send a push. Returns within SEND_TIMEOUT. The answer is [`Outcome::Retry`] if the time is over. The
+    /// Tries once to send a push. Returns within SEND_TIMEOUT: [`Outcome::Retry`] if there is no answer until then. The
     /// caller limits the number of pushes that are sent to one service at the same time.
     pub async fn send(&self, target: &Target, push: &Push) -> Outcome {
         let started = Instant::now();
@@ -153,7 +153,7 @@ impl Route<'_> {
         {
             return outcome;
         }
-        Outcome::refused("a push is too large for its service, even without the text")
+        Outcome::refused("a push is too large for its push service, even without the text")
     }
 
     async fn attempt(&self, push: &Push) -> Attempt {

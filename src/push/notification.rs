@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// Number of bytes of a hash that are the name of a topic: 32 characters in Base64url, the maximum of RFC 8030,
-/// section 5.4.
+/// Number of bytes of a hash that form the name of a topic: 32 characters in Base64url, which is the maximum of
+/// RFC 8030, section 5.4.
 const TOPIC_BYTES: usize = 24;
 
 /// A notification, and how it is sent.
@@ -59,17 +59,17 @@ pub struct Notification {
 #[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
     Message,
-    /// Takes the notification of a conversation away.
+    /// Removes the notification of a conversation.
     Dismiss,
     Call,
-    /// Takes the notification of a call away.
+    /// Removes the notification of a call.
     CallEnded,
-    /// Made by the operator, to see that pushes arrive.
+    /// Sent by the operator, to check that pushes arrive.
     Test,
 }
 
 impl NotificationKind {
-    /// Whether the device shows something. Otherwise it takes a notification away, in silence.
+    /// Whether the device shows a notification. Otherwise it removes one, without a sound.
     pub(super) fn is_shown(self) -> bool {
         matches!(self, Self::Message | Self::Call | Self::Test)
     }
@@ -125,7 +125,7 @@ impl Notification {
         let without_body = Self { body: None, ..self.clone() };
         match size(&without_body) {
             Ok(size) if size <= limit => Ok(Cow::Owned(without_body)),
-            _ => Err(format!("even without the text it has more than {limit} bytes")),
+            _ => Err(format!("the push has more than {limit} bytes, even without the text")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What became of a push.
+//! The outcomes of pushes.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::outbound::{retry_after, with_causes};
 
-/// Maximum time that a push service can ask for. A message is given up after the same time.
+/// Maximum time before a retry that a push service can ask for. The server gives a push up after the same time.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Outcome {
     Refused { reason: String },
 }
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     Done(Outcome),

@@ -3,7 +3,8 @@
 use super::encryption::ReceiverKeys;
 use crate::config::MAX_PUSH_ADDRESS;
 
-/// Maximum number of characters of a token of APNs, as Apple says: 100 bytes in hexadecimal digits.
+/// Maximum number of characters of a token of APNs: 100 bytes in hexadecimal digits, which Apple documents as the
+/// maximum.
 const MAX_APNS_TOKEN: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! Signatures by which push services recognise this server (VAPID, RFC 8292).
+//! Signatures that identify this server to push services (VAPID, RFC 8292).
 
 use std::sync::Arc;
 

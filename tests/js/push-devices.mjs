@@ -16,7 +16,7 @@ const TIMEOUT_MS = 30_000;
 /** Milliseconds between two polls. */
 const POLL_MS = 50;
 
-/** Who the pushes say sends them: the setting PUSH_CONTACT. */
+/** The contact of the operator in the pushes: the setting PUSH_CONTACT. */
 export const CONTACT = 'mailto:push@example.org';
 /** The permissions of a page that may show notifications. */
 export const NOTIFICATIONS = ['notifications'];

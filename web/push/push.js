@@ -1,5 +1,5 @@
 // Push notifications for a page: registers the service worker, subscribes at the browser's push service, registers the
-// subscription at the server, and says whether the page is visible. docs/clients.md says how to use it.
+// subscription at the server, and reports whether the page is visible. docs/clients.md describes how to use it.
 //
 // `client` is `{ url, tokens }`, with the address of the API and an object of tokens.mjs, or a function `(query,
 // variables)` that returns a promise of the data, or throws an Error with the `code` of the server's error.
@@ -15,7 +15,7 @@ const SET_PRESENCE = `mutation SetPresence($input: SetPresenceInput!) {
   setPresence(input: $input) { presence { status } }
 }`;
 
-/** Milliseconds after which a subscription has failed. Some browsers try for ever if their push service is down. */
+/** Milliseconds after which a subscription has failed. Some browsers never give up if their push service is down. */
 const SUBSCRIBE_MS = 30_000;
 /** Milliseconds after which a request to the server has failed. */
 const REQUEST_MS = 30_000;

@@ -1,6 +1,7 @@
-// The service worker of push notifications. It shows what the server pushes, closes what is over, sets the badge of the
-// app, and opens the conversation of a notification on which the user clicks. `push.js` registers it for a page, and
-// docs/clients.md says how to use both. It is no module, because not all browsers run modules as service workers.
+// The service worker of push notifications. It shows notifications, closes those that are obsolete, sets the badge of
+// the app, and opens the conversation of a notification on which the user clicks. `push.js` registers it for a page,
+// and docs/clients.md describes how to use both. It is not a module, because not all browsers run modules as service
+// workers.
 //
 // A push starts the worker without a page, so the page gives its settings in the query of the script's address:
 // - `open`: template of the address of a conversation, with `{conversationId}` and `{callId}`;
@@ -84,7 +85,7 @@ const text = (value) => (typeof value === 'string' && value.trim() !== '' ? valu
 const id = (value) => (typeof value === 'string' && /^\w{1,64}$/.test(value) ? value : null);
 const count = (value) => (Number.isSafeInteger(value) && value >= 0 ? value : null);
 
-/** Milliseconds since 1970, at most the present, so that a wrong time does not outlast the messages after it. */
+/** Milliseconds since 1970, at most the present, so that a wrong time does not make a message newer than later ones. */
 function time(value) {
   const millis = typeof value === 'string' ? Date.parse(value) : NaN;
   return Number.isNaN(millis) ? Date.now() : Math.min(millis, Date.now());
@@ -101,7 +102,7 @@ async function showMessage(push) {
   await show(push, { tag, renotify: isNew });
 }
 
-/** Closes the notification of a conversation that was read on another device, or whose message is gone. */
+/** Closes the notification of a conversation that was read on another device, or whose message was deleted. */
 async function dismiss(push) {
   await close(push.conversationId, (notification) => !isNewer(notification, push));
 }

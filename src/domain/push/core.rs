@@ -39,17 +39,16 @@ impl PushCore {
         Ok(Self { base: base.clone(), live: live.clone(), pusher, texts })
     }
 
-    /// Whether the user sees messages of the conversation without a push to this device: the page of the device is
-    /// visible, or the user has the conversation open. A conversation that is open on a hidden page does not count, if
-    /// the user has no other device with a visible page.
+    /// Whether messages of the conversation need no push to this device: the device is visible, or the user has the
+    /// conversation open. An open conversation counts only while at least one device of the user is visible.
     pub(super) fn is_seen(&self, conversation: ConversationId, user: UserId, session: SessionId) -> bool {
         let live = &self.live;
         live.is_session_visible(session) || live.is_in_room(conversation, user) && live.is_visible_anywhere(user)
     }
 }
 
-/// Returns the key of PUSH_VAPID_KEY_FILE, or else the one in Postgres, which all nodes use. If there is none yet, makes
-/// it.
+/// Returns the key of PUSH_VAPID_KEY_FILE. If that is not set, returns the key in Postgres, which all nodes use, and
+/// creates it at the first start.
 pub(super) async fn vapid_key(
     conn: &mut Connection,
     settings: &PushSettings,

@@ -1,7 +1,7 @@
 //! Sends the push deliveries that are due. Every node does this, and each delivery is claimed by one of them.
 //!
-//! A node claims only as many deliveries as it can start to send at once. A crash therefore loses nothing: a claim ends
-//! after `CLAIM`, and at most the pushes that were in flight are sent twice.
+//! A node claims only as many deliveries as it can start to send at once. A crash loses nothing, because claims end
+//! after `CLAIM`. Only the pushes that were in flight are sent twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,8 @@ const CLAIM: Duration = Duration::from_secs(30);
 const GATHER: Duration = Duration::from_millis(5);
 /// Minimum time between two counts of the deliveries that wait.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
-/// Maximum time at shutdown for the pushes in flight. It is shorter than SEND_TIMEOUT: the node has had more time since
-/// it was told to stop.
+/// Maximum time at shutdown for the pushes in flight. It is shorter than SEND_TIMEOUT, because part of the shutdown is
+/// already over.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(CLAIM.as_secs() > 2 * SEND_TIMEOUT.as_secs());
 
@@ -74,7 +74,7 @@ impl Deliveries {
         }
     }
 
-    /// Sends deliveries until the returned future is dropped. `wake` says that deliveries were planned. The pushes in
+    /// Sends deliveries until the returned future is dropped. `wake` signals new deliveries. The pushes in
     /// flight are then finished in the background, and `close` waits for them.
     pub(in crate::domain) async fn run(self, wake: Arc<Notify>) {
         let _closes = self.closing.clone().drop_guard();
@@ -203,8 +203,8 @@ impl Worker {
         self.batch.finish(delivery);
     }
 
-    /// Whether the user learns of a message or a call without a push: the page of the device is visible, or the user
-    /// has the conversation open.
+    /// Whether the user sees the message or the call without a push, by the rule of `PushCore::is_seen`. For a call,
+    /// only a visible device counts.
     fn is_told_otherwise(&self, delivery: &Claimed) -> bool {
         let (user, session) = (delivery.user_id, delivery.session_id);
         match delivery.kind {

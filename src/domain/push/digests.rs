@@ -36,8 +36,8 @@ const TOKEN_BYTES: usize = 32;
 const PAGE: i64 = 200;
 /// Minimum time between two digests to a user, if EMAIL_DIGEST_AFTER is shorter.
 const MIN_PAUSE: Duration = Duration::from_mins(1);
-/// Maximum age of a message that causes a digest, unless EMAIL_DIGEST_AFTER is longer than half of it. Without a
-/// maximum, the first digests of a server would be about messages that nobody remembers.
+/// Maximum age of a message that causes a digest. If twice EMAIL_DIGEST_AFTER is longer, that is the maximum. Without a
+/// maximum, the first digests of a server would be about very old messages.
 const MAX_AGE: Duration = Duration::from_hours(7 * 24);
 /// Bounds of the time between two searches for users, which is a tenth of EMAIL_DIGEST_AFTER.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,14 +46,14 @@ const MAX_INTERVAL: Duration = Duration::from_mins(10);
 const NO_TOKEN: Error =
     Error::NotFound("This link is not valid. The newest e-mail about unread messages has a link that works.");
 
-/// The links of digests to turn them off.
+/// The links that turn digests off.
 pub struct Digests<'a> {
     pub(in crate::domain) core: &'a Arc<PushCore>,
 }
 
 impl Digests<'_> {
-    /// Turns off the digests of the user in whose digests the token is. Can be repeated. Returns NOT_FOUND if no user
-    /// has the token.
+    /// Turns off the digests of the user to whom the token belongs. Can be repeated. Returns NOT_FOUND if the token is
+    /// unknown.
     pub async fn unsubscribe(&self, token: &str) -> DomainResult<()> {
         let token = URL_SAFE_NO_PAD.decode(token).ok().filter(|token| token.len() == TOKEN_BYTES).ok_or(NO_TOKEN)?;
         let found = digests::unsubscribe(&mut *self.core.base.connection().await?, &token).await?;
@@ -65,7 +65,7 @@ impl Digests<'_> {
 pub(in crate::domain) struct DigestMailer {
     core: Arc<PushCore>,
     notices: Notifier,
-    /// The most that the operator lets a notification tell.
+    /// The most that the operator allows a digest to show.
     content: PushContent,
     public_url: Option<Url>,
     /// Age of the unread messages that cause a digest.
@@ -158,8 +158,8 @@ impl DigestMailer {
         }
     }
 
-    /// Queues the digests. Returns the users whose digests found no place in the queue, with the times of their former
-    /// digests.
+    /// Queues the digests. Returns the users whose digests were not queued because the queue is full, with the times of
+    /// their former digests.
     fn queue(&self, digests: Vec<Digest>) -> Vec<(UserId, Option<DateTime<Utc>>)> {
         let mut unsent = Vec::new();
         for Digest { user, digested_up_to, outgoing } in digests {

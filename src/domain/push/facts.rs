@@ -1,4 +1,4 @@
-//! What the claimed deliveries tell, read with a fixed number of statements for all of them.
+//! Reads what the pushes of the claimed deliveries show, with a fixed number of statements for all of them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,7 +20,7 @@ use crate::store::push::facts::{self, Ring, Shown};
 /// The facts of the claimed deliveries as of one moment.
 #[derive(Default)]
 pub(super) struct Facts {
-    /// The message of which the user is notified, for each user and conversation that have one.
+    /// The message that the notification shows, for each user and conversation that have one.
     pub(super) shown: HashMap<(UserId, ConversationId), Shown>,
     /// Details of the messages in `shown`.
     pub(super) details: Details,
@@ -31,7 +31,7 @@ pub(super) struct Facts {
     pub(super) badges: HashMap<UserId, i64>,
 }
 
-/// Details of messages, which only those previews need that show them.
+/// Attachments and mentioned users of messages, for previews.
 #[derive(Default)]
 pub(super) struct Details {
     pub(super) attachments: HashMap<MessageId, Vec<Attachment>>,

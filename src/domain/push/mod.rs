@@ -1,4 +1,4 @@
-//! Push notifications: the devices and settings of users, the plan of pushes, and their sending.
+//! Push notifications: the subscriptions and settings of users, the planning and sending of pushes, and e-mail digests.
 
 pub(super) mod core;
 mod deliveries;

@@ -1,4 +1,4 @@
-//! Notification settings of users: what a push tells, quiet hours, and digests by e-mail.
+//! Notification settings of users: what a notification shows, quiet hours, and e-mail digests.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ fn checked(hours: NewQuietHours) -> Result<QuietHours> {
     });
     check.done()?;
     if from == to {
-        return Err(Error::invalid("quietHours.to", "Quiet hours must end at another time than they begin."));
+        return Err(Error::invalid("quietHours.to", "Quiet hours must not begin and end at the same time."));
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'+' | b'-');
     if hours.time_zone.len() > MAX_TIME_ZONE || !hours.time_zone.bytes().all(allowed) {

@@ -1,7 +1,7 @@
-//! Plans pushes: a consumer of the log that stores a delivery for each device that has to be told of an event.
+//! Plans pushes: a consumer of the log that stores a delivery for each device that gets a push about an event.
 //!
-//! A plan is stored in the transaction that advances the consumer, so a crash neither loses nor doubles it. The nodes
-//! send the deliveries later, and check again whether each of them is still needed.
+//! The deliveries are stored in the transaction that advances the consumer, so a crash neither loses nor repeats them.
+//! The nodes send the deliveries later, and check again whether each of them is still needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What becomes of the deliveries that a node has claimed, written in batches.
+//! The results of the deliveries that a node has claimed, stored in batches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -23,7 +23,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 /// Minimum time between two warnings for the same reason.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
-/// Maximum number of reasons that are remembered. Clients name the services, so there can be any number.
+/// Maximum number of reasons that are remembered. A reason belongs to a service, and clients choose the services, so
+/// their number is not limited otherwise.
 const MAX_REASONS: usize = 100;
 
 /// A push whose sending has ended.
@@ -33,7 +34,7 @@ pub(super) struct Sent {
     pub(super) message: Option<MessageId>,
     /// The PushKit token to which the push went, if it went to one.
     pub(super) voip_token: Option<String>,
-    /// Time until the delivery is given up.
+    /// Time until the server gives the delivery up.
     pub(super) remaining: Duration,
     pub(super) outcome: Outcome,
 }
@@ -44,7 +45,7 @@ pub(super) struct Batch {
     finished: Vec<Finished>,
     postponed: Vec<Postponed>,
     delivered: Vec<PushSubscriptionId>,
-    /// The messages that devices show now. None if the device shows nothing of the conversation any more.
+    /// The messages that devices show now. None if the device no longer shows a notification of the conversation.
     shown: BTreeMap<(PushSubscriptionId, ConversationId), Option<MessageId>>,
     /// Subscriptions that no longer exist at their push services, with their addresses.
     gone: Vec<(PushSubscriptionId, String)>,
@@ -85,7 +86,7 @@ impl Batch {
                 if wait < remaining {
                     self.postpone(&delivery, wait, 1);
                 } else {
-                    warnings.log(&delivery.service, "the push service was unavailable until the push was obsolete");
+                    warnings.log(&delivery.service, "the push service was unavailable until the push was too old");
                     self.finish(&delivery);
                 }
             }

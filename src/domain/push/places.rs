@@ -1,5 +1,5 @@
-//! The places of pushes that are sent at the same time: a number for the node, and fewer for each push service, so that
-//! a slow service does not delay the pushes to the others.
+//! Limits the number of pushes that are sent at the same time, for the node and for each push service, so that a slow
+//! service does not delay the pushes to the others. A push that is being sent has a place.
 //!
 //! Clients name the hosts, so there can be many slow ones. All hosts that are not known to answer promptly share a part
 //! of the places.
@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use crate::config::{PUSH_CONCURRENCY, PUSH_CONCURRENCY_PER_HOST};
 
-/// Services of vendors, which the operator has configured and all users share.
+/// Push services that the operator has configured. All users of a transport share one.
 const VENDORS: [&str; 2] = ["fcm", "apns"];
-/// Maximum number of pushes to one of `VENDORS` at the same time. If both are slow, the other services still have the
-/// places of one host.
+/// Maximum number of pushes to one of `VENDORS` at the same time. If both are slow, PUSH_CONCURRENCY_PER_HOST places
+/// are left for the other services.
 const PER_VENDOR: usize = (PUSH_CONCURRENCY - PUSH_CONCURRENCY_PER_HOST) / VENDORS.len();
 
 /// Maximum number of pushes at the same time to all hosts that are not proven.
@@ -82,7 +82,7 @@ impl Places {
         }
     }
 
-    /// Takes a place for a push to the service. The caller has asked for the free places before.
+    /// Takes a place for a push to the service. The caller must check before that one is free.
     pub(super) fn take(&self, service: &str) -> Place {
         *self.0.lock().taken.entry(service.to_owned()).or_default() += 1;
         Place { state: Arc::clone(&self.0), service: service.to_owned(), taken_at: Instant::now() }

@@ -1,4 +1,4 @@
-//! Starts the planning and sending of pushes, and the digests by e-mail.
+//! Starts the planning and sending of pushes, and the e-mail digests.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::live::Live;
 use crate::notices::Notifier;
 use crate::push::VapidKey;
 
-/// The pushes of a node.
+/// The services of push notifications on a node.
 pub(in crate::domain) struct Pushes {
     pub(in crate::domain) core: Arc<PushCore>,
     deliveries: Deliveries,

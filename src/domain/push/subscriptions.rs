@@ -34,7 +34,7 @@ pub enum NewSubscription {
     Apns { token: String, environment: ApnsEnvironment, voip_token: Option<String> },
 }
 
-/// The address of a device at a push service of the web, with its keys as text in Base64 for URLs.
+/// The endpoint of a device for Web Push or UnifiedPush, with its keys as text in Base64 for URLs.
 #[derive(Debug)]
 pub struct NewAddress {
     pub endpoint: String,
@@ -64,8 +64,8 @@ struct Address {
 
 impl PushSubscriptions<'_> {
     /// Registers the device of the viewer's session. The same address can be registered again: it keeps its id, and
-    /// gets the new session and keys. An address of another account moves to the viewer. If the viewer has too many
-    /// subscriptions, deletes the oldest.
+    /// gets the new session and keys. If another account has the address, its subscription is deleted. If the viewer
+    /// has too many subscriptions, deletes the oldest.
     pub async fn register(&self, viewer: Viewer, new: NewSubscription) -> Result<PushSubscription> {
         let transport = new.transport();
         self.check_supported(transport)?;

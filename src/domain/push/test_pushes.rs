@@ -22,12 +22,12 @@ use crate::store::people::users::{self, User};
 use crate::store::push::subscriptions::{self, PushSubscription, PushTransport};
 use crate::store::{self, Connection};
 
-/// Time for which a push service keeps a test notification for a device that is not connected. The operator waits for
-/// it, so a later one would only confuse.
+/// Time for which a push service keeps a test notification for a device that is not connected. It is short, because the
+/// operator waits for the notification.
 const TTL: Duration = Duration::from_mins(5);
 /// The key by which a further test notification replaces the one before, at the push service and on the device.
 const COLLAPSE_KEY: &str = "test";
-/// Number of characters of a token that the operator sees. They tell devices apart, and nobody can push with them.
+/// Number of characters of a token that the operator sees. They distinguish devices, and do not allow pushes.
 const SHOWN_TOKEN: usize = 8;
 
 /// The devices of a user, and what each of them gets.
@@ -114,7 +114,7 @@ fn device(row: PushSubscription) -> TestDevice {
     TestDevice { transport, name, target }
 }
 
-/// Returns what the operator sees of an address. An endpoint or a token as a whole would allow others to push.
+/// Returns what the operator sees of an address. A complete endpoint or token would allow others to send pushes.
 fn name(transport: PushTransport, address: &str) -> String {
     match transport {
         PushTransport::WebPush | PushTransport::UnifiedPush => {

@@ -1,4 +1,4 @@
-//! What a delivery says: the notification, for how long it may wait at the push service, and its address.
+//! Makes the push of a delivery: the notification, how long it may wait at the push service, and its target.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::store::push::deliveries::{Claimed, DeliveryKind};
 use crate::store::push::facts::{Ring, Shown};
 use crate::store::push::settings::NotificationContent;
 
-/// Time after which a notification is given up, at the push service and by the server. A call is given up when it has
-/// stopped ringing.
+/// Maximum age of a push: the server and the push service give it up after this time. A push about a call is given up
+/// when the call has stopped ringing.
 const MESSAGE_TTL: Duration = Duration::from_hours(24);
 
 /// A push that is ready to be sent.
@@ -32,22 +32,22 @@ pub(super) struct Letter {
 /// Reason why a delivery is not sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
-    /// There is nothing left to tell, or the delivery is too old.
+    /// There is nothing to show any more, or the delivery is too old.
     Obsolete,
     /// The subscription cannot be used. The text says why.
     Invalid(String),
 }
 
-/// Writes the pushes of one chunk of deliveries.
+/// Writes the pushes of the deliveries that were claimed together.
 pub(super) struct Writer<'a> {
     pub(super) texts: &'a PushTexts,
-    /// The most that the operator lets a push tell.
+    /// The most that the operator allows a notification to show.
     pub(super) content: PushContent,
     pub(super) facts: &'a Facts,
     pub(super) now: DateTime<Utc>,
 }
 
-/// The parts of a push that depend on what it tells.
+/// The parts of a push that depend on the kind of its delivery.
 struct Told {
     notification: Notification,
     urgency: Urgency,
@@ -156,7 +156,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Returns what the push may tell.
+    /// Returns what the notification may show.
     fn content(&self, delivery: &Claimed) -> PushContent {
         allowed(self.content, delivery.content)
     }

@@ -81,8 +81,8 @@ pub struct PresenceMutation;
 #[Object]
 impl PresenceMutation {
     /// Sets the viewer's presence for all devices. AWAY lasts until ONLINE is set or the last connection closes. AWAY
-    /// also says that the page of this session is hidden, so that its device gets push notifications although it is
-    /// connected; ONLINE says that it is visible. Errors: BAD_USER_INPUT for OFFLINE.
+    /// also marks the page of this session as hidden, so that its device gets pushes while it is connected. ONLINE
+    /// marks the page as visible. Errors: BAD_USER_INPUT for OFFLINE.
     async fn set_presence(
         &self,
         ctx: &Context<'_>,

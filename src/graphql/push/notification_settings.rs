@@ -47,13 +47,13 @@ pub struct QuietHours {
 /// conversation.
 #[derive(SimpleObject)]
 pub struct NotificationSettings {
-    /// What a push notification shows of a message. The operator of the server can set a maximum, which then applies
-    /// instead of a value above it.
+    /// What a push notification shows of a message. The operator of the server can set a maximum. If this value is
+    /// above the maximum, the maximum applies.
     content: NotificationContent,
     /// Hours of each day without push notifications. Null if there are none.
     quiet_hours: Option<QuietHours>,
-    /// Whether the server sends digests of unread messages to the verified e-mail address of the viewer. Without effect
-    /// if the operator has not turned digests on.
+    /// Whether the server sends digests of unread messages to the verified e-mail address of the viewer. The value has
+    /// no effect if the operator has not turned digests on.
     email_digests: bool,
 }
 

@@ -14,7 +14,7 @@ use crate::store::push::subscriptions::{
     ApnsEnvironment as EnvironmentRow, PushSubscription as Row, PushTransport as TransportRow,
 };
 
-/// The service that carries push notifications to a device.
+/// The service by which the server sends pushes to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "TransportRow")]
 pub enum PushTransport {
@@ -55,7 +55,7 @@ impl PushSubscription {
         self.row.id.to_string().into()
     }
 
-    /// The service that carries the notifications.
+    /// The service by which the server sends pushes to the device.
     async fn transport(&self) -> PushTransport {
         self.row.transport.into()
     }
@@ -65,12 +65,12 @@ impl PushSubscription {
         &self.session
     }
 
-    /// When the address was first registered by the viewer.
+    /// When the viewer first registered the address.
     async fn created_at(&self) -> DateTime {
         self.row.created_at.into()
     }
 
-    /// When the push service last accepted a notification for this device. Null if it has accepted none yet.
+    /// When the push service last accepted a push to this device. Null if it has accepted none yet.
     async fn last_delivered_at(&self) -> Option<DateTime> {
         self.row.last_delivered_at.map(Into::into)
     }
@@ -100,7 +100,7 @@ impl PushSubscription {
 #[derive(InputObject)]
 pub struct WebPushInput {
     /// URL of the push service for this device, the `endpoint` of the browser's `PushSubscription`. It begins with
-    /// `https://`, has at most 2048 bytes, and must not lead to a private network.
+    /// `https://`, has at most 2048 bytes, and must not lead to a private network that the operator does not allow.
     endpoint: String,
     /// Public key of the device, the `keys.p256dh` of `PushSubscription.toJSON()`: 65 bytes in Base64 for URLs.
     p256dh: String,
@@ -111,8 +111,9 @@ pub struct WebPushInput {
 /// Subscription of a distributor of UnifiedPush.
 #[derive(InputObject)]
 pub struct UnifiedPushInput {
-    /// URL of the distributor's push server for this device. It begins with `https://`, has at most 2048 bytes, and
-    /// must not lead to a private network, unless the operator of the server allows this network.
+    /// URL of the distributor's push server for this device, with at most 2048 bytes. It begins with `https://` and
+    /// must not lead to a private network. In a private network that the operator of the server allows, `http://` is
+    /// also accepted.
     endpoint: String,
     /// Public key of the device, the `pubKey` of the UnifiedPush library: 65 bytes in Base64 for URLs.
     p256dh: String,
@@ -135,7 +136,7 @@ pub struct ApnsInput {
     /// The environment that has issued the tokens.
     #[graphql(default_with = "ApnsEnvironment::Production")]
     environment: ApnsEnvironment,
-    /// PushKit token for calls in hexadecimal digits. Without it, calls arrive as other notifications do.
+    /// PushKit token for calls, in hexadecimal digits. Without it, a call arrives as an ordinary notification.
     voip_token: Option<String>,
 }
 
@@ -184,10 +185,10 @@ pub struct PushSubscriptionMutation;
 impl PushSubscriptionMutation {
     /// Registers this device for push notifications. The subscription belongs to the session of the request and ends
     /// with it. Registering the same address again replaces its keys and its session, so a client can do so at each
-    /// start. If another account has the address, the address moves to the viewer. An account has at most 20
+    /// start. If another account has registered the address, that subscription is removed. An account has at most 20
     /// subscriptions, and a further one replaces the oldest. Errors: BAD_USER_INPUT if the endpoint, the keys or the
-    /// token are malformed, if the endpoint leads to a private network, or if the operator has not set up the
-    /// transport.
+    /// token are malformed, if the endpoint leads to a private network that the operator does not allow, or if the
+    /// operator has not set up the transport.
     async fn register_push_subscription(
         &self,
         ctx: &Context<'_>,
@@ -200,8 +201,8 @@ impl PushSubscriptionMutation {
         Ok(RegisterPushSubscriptionPayload { push_subscription })
     }
 
-    /// Removes one of the viewer's push subscriptions, so that its device gets no further notifications. Errors:
-    /// NOT_FOUND if the viewer has no such subscription.
+    /// Removes one of the viewer's push subscriptions, so that its device gets no further pushes. Errors: NOT_FOUND if
+    /// the viewer has no such subscription.
     async fn remove_push_subscription(
         &self,
         ctx: &Context<'_>,

@@ -197,7 +197,7 @@ pub async fn list(
 /// Counts the unread messages in all of the user's conversations that are neither archived nor muted.
 pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<i64> {
     let counts = unread_counts(conn, &[user], now).await?;
-    Ok(counts.first().map_or(0, |(_, unread)| *unread))
+    Ok(counts.into_iter().next().map_or(0, |(_, unread)| unread))
 }
 
 /// Counts for each user what `unread_count` counts for one. Leaves out users without such conversations.

@@ -1,4 +1,4 @@
-//! Push deliveries: what waits to be sent to a device. A row belongs to a subscription and a key, such as a
+//! Push deliveries: pushes that wait to be sent. A row belongs to a subscription and a key, such as a
 //! conversation. A newer message of the conversation replaces the row and increases its version.
 //!
 //! A node claims rows for a while before it sends them. It deletes a row only if the version is still the one that it
@@ -71,7 +71,7 @@ pub struct Claimed {
     pub is_session_live: bool,
     #[diesel(sql_type = Nullable<Text>)]
     pub language: Option<String>,
-    /// What the user allows a push to tell. None if the user has not chosen.
+    /// What the user allows a notification to show. None if the user has not chosen.
     #[diesel(sql_type = Nullable<Text>)]
     pub content: Option<NotificationContent>,
 }

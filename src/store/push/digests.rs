@@ -1,4 +1,4 @@
-//! Digests: which users have unread messages that no digest has mentioned, and what a digest tells.
+//! Digests: the users who have unread messages that were in no digest, and the content of a digest.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -20,7 +20,7 @@ const COUNTED: &str = "(NOT viewer.archived AND NOT viewer.unannounced
     AND (viewer.muted_until IS NULL OR viewer.muted_until <= $1)
     AND (viewer.notification_level = 'all' OR viewer.notification_level = 'mentions' AND viewer.unread_mentions > 0))";
 
-/// Which messages a digest is sent for.
+/// The times that decide whether a user gets a digest.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub now: DateTime<Utc>,
@@ -63,8 +63,7 @@ pub async fn candidates(
 ) -> QueryResult<Vec<Candidate>> {
     let unread = conditions::unread("$1");
     let query = diesel::sql_query(format!(
-        // The newest message that is old enough decides, so that no older one is read: if a digest has mentioned this
-        // one, it has mentioned all.
+        // Only the newest message that is old enough is read: if it was in a digest, so were all older ones.
         "SELECT page.*, (
              page.digested_up_to IS NULL OR page.digested_up_to <= $4
          ) AND EXISTS (

@@ -11,14 +11,14 @@ use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared};
 
-/// What may have made notifications obsolete.
+/// Changes that can make notifications obsolete.
 #[derive(Clone, Debug, Default)]
 pub struct Changed {
     /// Users whose membership in a conversation changed or ended, or who have read messages.
     pub memberships: Vec<(UserId, ConversationId)>,
     /// Messages that users have deleted for themselves.
     pub removed: Vec<(UserId, MessageId)>,
-    /// Messages that changed, also without having been deleted.
+    /// Messages that have changed. Only those that were deleted make a notification obsolete.
     pub updated: Vec<MessageId>,
 }
 

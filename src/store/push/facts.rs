@@ -1,4 +1,4 @@
-//! What a push tells, read for all claimed deliveries at once: messages, unread counts and calls. Nothing is read
+//! Reads what pushes show, for all claimed deliveries at once: messages, unread counts and calls. Nothing is read
 //! before a delivery is claimed, so a push never shows what was deleted or read while the delivery waited.
 
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use crate::store::{Connection, Prepared};
 /// the settings of the user as `settings`.
 const QUIET: &str = "is_quiet_now(settings.quiet_from, settings.quiet_to, settings.time_zone)";
 
-/// The newest message of a conversation of which a user is notified.
+/// The newest message of a conversation that notifies a user.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Shown {
     #[diesel(sql_type = SqlUuid)]

@@ -1,4 +1,4 @@
-//! Rows of push notifications: devices, settings, what waits to be sent, and what devices show.
+//! Rows of push notifications: subscriptions, settings, deliveries, and the messages that devices show.
 
 mod conditions;
 pub mod deliveries;

@@ -1,5 +1,5 @@
-//! Plans pushes about new messages: which devices are told of which message. Two statements serve a batch of messages
-//! with all participants: one reads the candidates, and one stores those that are planned.
+//! Plans pushes about new messages: which devices get a push about which message. Two statements serve a batch of
+//! messages with all participants: one reads the candidates, and one stores those that are planned.
 
 use std::sync::LazyLock;
 
@@ -46,7 +46,7 @@ pub(super) const DEVICES: &str = "(
     OFFSET 0
 )";
 
-/// A device that is told of a message, unless its user sees the message there or on another device.
+/// A device that gets a push about a message, unless its user sees the message there or on another device.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Candidate {
     #[diesel(sql_type = SqlUuid)]

@@ -11,7 +11,7 @@ use super::planning::{DEVICES, LOCKED_DEVICE};
 use crate::ids::{CallId, CallParticipantId, PushSubscriptionId, SessionId, UserId};
 use crate::store::{Connection, Prepared};
 
-/// A device that is told of a ringing call, unless its user sees the call there.
+/// A device that gets a push about a ringing call, unless its user sees the call there.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Callee {
     #[diesel(sql_type = SqlUuid)]
@@ -142,7 +142,7 @@ pub async fn callees(conn: &mut Connection, rings: &[(CallId, UserId)]) -> Query
     Prepared(query).load(conn).await
 }
 
-/// Stores a delivery for each of the devices, and remembers that they are told of the call.
+/// Stores a delivery for each of the devices, and records that they get a push about the call.
 pub async fn insert(conn: &mut Connection, planned: &[Callee]) -> QueryResult<()> {
     let query = diesel::sql_query(INSERT.as_str())
         .bind::<Array<SqlUuid>, _>(planned.iter().map(|row| row.subscription_id).collect::<Vec<_>>())
@@ -150,7 +150,7 @@ pub async fn insert(conn: &mut Connection, planned: &[Callee]) -> QueryResult<()
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// Plans a push to each device that was told that the call rings. Returns the number of planned pushes.
+/// Plans a push to each device that got a push about the ringing call. Returns the number of planned pushes.
 pub async fn end(conn: &mut Connection, ended: &Ended) -> QueryResult<usize> {
     let (calls, users): (Vec<_>, Vec<_>) = ended.calls.iter().copied().unzip();
     let query = diesel::sql_query(END.as_str())

@@ -9,7 +9,7 @@ use crate::store::schema::notification_settings;
 use crate::store::{Connection, text_enum};
 
 text_enum!(
-    /// What a push tells about a message: the text, only the sender, or nothing.
+    /// What a notification shows of a message: the sender and the text, only the sender, or neither.
     NotificationContent { Full = "full", Sender = "sender", Nothing = "nothing" }
 );
 

@@ -189,7 +189,7 @@ pub fn rows() -> Vec<Row> {
         }),
         // A new account causes no event.
         row!("register", log [], ada [], bob [], |world| world.node.register("eve").await),
-        // The devices of an account concern nobody else, so their subscriptions cause no events.
+        // Other users do not see the devices of an account, so push subscriptions cause no events.
         row!("registerPushSubscription", log [], ada [], bob [], |world| world.subscribe_device().await),
         row!("removeContact", log ["contacts_changed"; 6], ada ["ContactsChanged"; 3], bob ["ContactsChanged"; 3], |world| {
             world.befriend().await;

@@ -8,7 +8,7 @@ use super::World;
 use crate::support::push::{PushService, Reply};
 use crate::support::{PATIENCE, eventually, eventually_within};
 
-/// Time for the first retry without Retry-After: FIRST_BACKOFF with its jitter, and the patience of the tests.
+/// Maximum time until the first retry without Retry-After: FIRST_BACKOFF with its jitter, and PATIENCE.
 const RETRY: Duration = PATIENCE.saturating_add(Duration::from_secs(10));
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_push_waits_while_its_service_is_down() {
     assert_eq!(browser.expect("message").await.text("body"), "hello");
 }
 
-/// The request does not fail for a reason that may change.
+/// Without a change of the settings, another attempt would fail too.
 #[tokio::test]
 async fn a_push_that_is_refused_is_not_sent_again() {
     for status in [400, 401, 403, 405, 422] {
@@ -127,7 +127,7 @@ async fn redirects_are_not_followed() {
 
 /// Retry-After is at most a day, and the push is given up after a day.
 #[tokio::test]
-async fn a_service_cannot_keep_the_server_waiting_for_longer_than_a_push_lives() {
+async fn retry_after_cannot_delay_a_push_for_longer_than_a_day() {
     let world = World::new().await;
     world.phone.reply(&[Reply::RetryAfter(503, u32::MAX)]);
     world.bob.send(&world.chat, "hello").await;

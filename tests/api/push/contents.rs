@@ -108,7 +108,7 @@ async fn attachments_are_named_in_the_language_of_the_recipient() {
 }
 
 #[tokio::test]
-async fn a_user_chooses_how_much_a_push_tells() {
+async fn a_user_chooses_how_much_a_push_shows() {
     let world = World::new().await;
     set_name(&world.bob, "Bob").await;
     let group = world.bob.create_group("Family", &[&world.ada]).await;
@@ -129,7 +129,7 @@ async fn a_user_chooses_how_much_a_push_tells() {
 }
 
 #[tokio::test]
-async fn the_operator_limits_how_much_a_push_tells() {
+async fn the_operator_limits_how_much_a_push_shows() {
     let world = World::with(&["--push-content=sender"]).await;
     set_name(&world.bob, "Bob").await;
     for (content, title) in [("FULL", "Bob"), ("SENDER", "Bob"), ("NOTHING", "Parlance")] {

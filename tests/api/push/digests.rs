@@ -32,7 +32,7 @@ fn link(mail: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_digest_tells_of_unread_messages_once() {
+async fn a_digest_reports_unread_messages_once() {
     let node = digesting().start_alone().await;
     let ada = with_email(&node, "ada", "ada@example.org").await;
     let cem = with_email(&node, "cem", "cem@example.org").await;

@@ -1,11 +1,11 @@
-//! Several messages of a conversation collapse, and a message that was read or deleted takes its notification away.
+//! Several messages of a conversation collapse, and the notification of a message that was read or deleted is removed.
 
 use serde_json::{Value, json};
 
 use super::World;
 use crate::support::push::{Device, Received, Reply};
 
-/// Waits for the push that takes the notification of a conversation away.
+/// Waits for the push that removes the notification of a conversation.
 async fn expect_dismissal(device: &Device, conversation: &str) -> Received {
     let push = device.expect("dismiss").await;
     assert_eq!(push.payload["conversationId"], conversation, "{:#}", push.payload);
@@ -73,7 +73,7 @@ async fn pushes_of_a_conversation_have_the_same_topic() {
 }
 
 #[tokio::test]
-async fn reading_on_one_device_takes_the_notification_of_the_others_away() {
+async fn reading_on_one_device_removes_the_notification_on_the_others() {
     let world = World::new().await;
     let laptop = world.laptop().await;
     let tablet = world.laptop().await.browser(&world.service).await;
@@ -91,7 +91,7 @@ async fn reading_on_one_device_takes_the_notification_of_the_others_away() {
         assert_eq!(push.header("urgency"), "normal");
     }
     world.expect_silence().await;
-    // There is nothing left to take away.
+    // No notification is left to remove.
     laptop.mark_read(&message).await.data();
     world.expect_silence().await;
     tablet.expect_none();
@@ -100,7 +100,7 @@ async fn reading_on_one_device_takes_the_notification_of_the_others_away() {
 
 /// The notification shows the newest message, so it stays until this one is read.
 #[tokio::test]
-async fn reading_an_older_message_takes_nothing_away() {
+async fn reading_an_older_message_removes_no_notification() {
     let world = World::new().await;
     let laptop = world.laptop().await;
     let messages = [world.bob.send(&world.chat, "one").await, world.bob.send(&world.chat, "two").await];
@@ -113,7 +113,7 @@ async fn reading_an_older_message_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_device_that_was_never_told_gets_no_dismissal() {
+async fn a_device_without_a_notification_gets_no_dismissal() {
     let world = World::new().await;
     world.ada.set_membership(&world.chat, json!({"notificationLevel": "NOTHING"})).await;
     let message = world.bob.send(&world.chat, "silent").await;

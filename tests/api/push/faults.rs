@@ -1,4 +1,4 @@
-//! Services that hang, nodes that die, two nodes, and large groups: everyone gets their push, and nobody many of them.
+//! Services that hang, nodes that die, two nodes, and large groups: each device gets its push, and gets it once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::{
 
 /// Maximum time from a message to its push.
 const PROMISED: Duration = Duration::from_secs(2);
-/// Time for SEND_TIMEOUT, the first retry and the patience of the tests.
+/// Maximum time for SEND_TIMEOUT and the first retry, and PATIENCE.
 const AFTER_A_HANG: Duration = PATIENCE.saturating_add(Duration::from_secs(20));
 /// Time after which another node sends a delivery that was claimed and not finished.
 const CLAIM: Duration = Duration::from_secs(30);

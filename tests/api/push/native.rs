@@ -8,7 +8,7 @@ use super::{SETTINGS, World, set_name};
 use crate::support::push::{Apns, Certificate, Fcm, PushService, Reply};
 use crate::support::{NodeProcess, PASSWORD, PATIENCE, TestDatabase, User, eventually, eventually_within, unique};
 
-/// Time for two retries: 15 seconds, and the patience of the tests.
+/// Maximum time until two retries have ended: 15 seconds, and PATIENCE.
 const RETRY: Duration = PATIENCE.saturating_add(Duration::from_secs(15));
 
 async fn with_fcm() -> (World, Fcm) {
@@ -133,7 +133,7 @@ async fn tokens_that_are_gone_end_their_subscriptions() {
 }
 
 #[tokio::test]
-async fn fcm_and_apns_are_asked_again_when_they_are_busy() {
+async fn fcm_and_apns_get_a_push_again_after_they_were_busy() {
     let (fcm, apns) = (Fcm::start().await, Apns::start().await);
     let flags: Vec<_> = fcm.flags().into_iter().chain(apns.flags()).collect();
     let world = World::with(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -154,7 +154,7 @@ async fn fcm_and_apns_are_asked_again_when_they_are_busy() {
 }
 
 #[tokio::test]
-async fn the_operator_can_keep_texts_from_google_and_apple() {
+async fn the_operator_can_hide_texts_from_google_and_apple() {
     let (fcm, apns) = (Fcm::start().await, Apns::start().await);
     let mut flags: Vec<_> = fcm.flags().into_iter().chain(apns.flags()).collect();
     flags.push("--push-content=nothing".to_owned());

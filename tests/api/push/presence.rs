@@ -1,4 +1,4 @@
-//! A device that shows the conversation, or that is connected and visible, is told there and not by a push.
+//! A device that is connected and visible gets no push, nor does a user who has the conversation open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn open_room(user: &User, conversation: &str) -> Socket {
     socket
 }
 
-/// Sends messages until one of them is pushed to the device. The time at which a node learns that a connection has
+/// Sends messages until the device gets a push about one of them. The time at which a node learns that a connection has
 /// ended is not fixed.
 async fn eventually_notified(device: &Device, sender: &User, conversation: &str) {
     eventually("a message is pushed", async || {

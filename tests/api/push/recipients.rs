@@ -124,12 +124,12 @@ async fn a_blocked_sender_notifies_nobody_who_blocks_them() {
     cem.send(&group, "hello from cem").await;
     let push = world.phone.expect("message").await;
     assert!(push.text("body").ends_with("hello from cem"), "{:#}", push.payload);
-    // The other participants see the message in the group, and so does Ada. Like in the list of conversations, it counts.
+    // The other participants see the message in the group, and so does Ada. It counts, as in the list of conversations.
     assert_eq!(push.payload["count"], 2);
 }
 
-/// So do hidden messages, and those of conversations that the user has left. The lock of the notifier lets the test
-/// choose what happens between a message and its plan.
+/// Hidden messages, and messages of conversations that the user has left, notify nobody either. The lock of the
+/// notifier lets the test choose what happens between a message and its plan.
 #[tokio::test]
 async fn a_message_that_was_read_or_deleted_before_it_is_planned_notifies_nobody() {
     let world = World::new().await;

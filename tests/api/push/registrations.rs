@@ -84,7 +84,7 @@ async fn a_second_registration_of_an_address_replaces_its_keys_and_its_session()
 
 /// Two people use the browser one after the other.
 #[tokio::test]
-async fn another_account_takes_an_address_over() {
+async fn an_address_that_another_account_registers_belongs_to_that_account() {
     let world = World::new().await;
     let cem = world.node.register("cem").await;
     let other = cem.open_direct(&world.bob).await;
@@ -279,7 +279,7 @@ async fn a_subscription_by_fcm_is_removed_by_its_token() {
 }
 
 #[tokio::test]
-async fn a_session_that_ends_takes_its_subscription_along() {
+async fn a_subscription_ends_with_its_session() {
     let world = World::new().await;
     let laptop = world.laptop().await;
     let browser = laptop.browser(&world.service).await;
@@ -340,7 +340,7 @@ async fn all_nodes_have_the_same_key_and_keep_it() {
 }
 
 #[tokio::test]
-async fn the_operator_can_bring_the_key() {
+async fn the_operator_can_set_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("vapid.pem");
     let key = KeyFile::generate();
