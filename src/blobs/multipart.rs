@@ -78,7 +78,7 @@ impl Blobs {
 }
 
 /// Returns a request on an upload. Fails if the id is empty: S3 would delete the object, not the upload.
-fn of_upload(method: Method, key: &str, upload_id: &str) -> Result<Request> {
+fn of_upload<'a>(method: Method, key: &'a str, upload_id: &str) -> Result<Request<'a>> {
     if upload_id.is_empty() {
         return Err(Error::S3(format!("the upload of {key:?} has no id")));
     }
