@@ -6,8 +6,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # scripts/setup installs tools here that the machine does not have.
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
-# Tests of SQL that might depend on the version of Postgres: the log, the store and search.
-POSTGRES_TESTS := consumers:: log:: log_model:: migrations:: people::users retention:: search seed:: statements:: texts::
+# Tests of SQL that might depend on the version of Postgres: the log, the store, search and push.
+POSTGRES_TESTS := consumers:: log:: log_model:: migrations:: people::users push::calls push::digests \
+	push::dismissals push::recipients retention:: search seed:: statements:: texts::
 
 SHELL_SCRIPTS := $(filter-out scripts/hooks,$(wildcard scripts/* scripts/hooks/*)) .ci/run
 
