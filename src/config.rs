@@ -36,7 +36,7 @@ pub use issuers::{
 };
 pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
-pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries, is_private};
+pub use notices::{HookSecret, NOTICE_QUEUE, NOTICE_QUEUE_SHARE, NoticeSettings, SmsCountries, server_url};
 pub use postgres_url::PostgresUrl;
 pub use process::{LogFormat, Process};
 pub use push::{

@@ -14,7 +14,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -205,7 +205,24 @@ fn is_public(address: IpAddr) -> bool {
 
 /// Returns the settings of clients for requests to other servers: they have this deadline and follow no redirects.
 pub fn client_builder(deadline: Duration) -> ClientBuilder {
-    Client::builder().redirect(Policy::none()).timeout(deadline).user_agent(AGENT)
+    untimed_client_builder().timeout(deadline)
+}
+
+/// Like `client_builder`, for a caller that limits the time of each request itself.
+pub fn untimed_client_builder() -> ClientBuilder {
+    Client::builder().redirect(Policy::none()).user_agent(AGENT)
+}
+
+/// Reads the body of an answer. Returns None if it has more than `limit` bytes.
+pub async fn body(response: &mut Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// Reads at most `limit` bytes of the body of an answer, and drops the rest. A body that ends early is returned as far
@@ -220,6 +237,12 @@ pub async fn beginning(mut response: Response, limit: usize) -> Vec<u8> {
         }
     }
     body
+}
+
+/// Whether a request that was answered with this status may succeed later.
+pub fn is_temporary(status: StatusCode) -> bool {
+    status.is_server_error()
+        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
 /// Reads `Retry-After` (RFC 9110, section 10.2.3): a number of seconds, or a date.

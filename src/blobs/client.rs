@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::CONTENT_LENGTH;
-use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder};
 use tokio::time::{sleep, timeout};
 
 use super::address::Address;
@@ -18,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::S3Settings;
 use crate::error::{Error, Result};
 use crate::metrics::S3Outcome;
-use crate::outbound::with_causes;
+use crate::outbound::{body, untimed_client_builder, with_causes};
 use crate::random::Random;
 
 /// Maximum number of attempts of a request. A request is retried only once, because a user waits for the response.
@@ -53,11 +52,8 @@ impl Client {
         let (Some(id), Some(secret)) = (&settings.s3_access_key_id, &settings.s3_secret_access_key) else {
             return Err(Error::S3("S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY is missing".to_owned()));
         };
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("Parlance/", env!("CARGO_PKG_VERSION")))
+        let http = untimed_client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            // The host is signed, so another host would refuse the request.
-            .redirect(Policy::none())
             // S3 is a part of the installation. Only settings with the prefix S3 apply to it.
             .no_proxy()
             .build()
@@ -100,7 +96,9 @@ impl Client {
         if status.is_success() && request.is_download {
             return Ok(Answer { response, root: None });
         }
-        let root = Element::parse(&read(&mut response).await?);
+        let body = body(&mut response, MAX_ANSWER).await?;
+        let body = body.ok_or_else(|| Error::S3(format!("an answer has more than {MAX_ANSWER} bytes")))?;
+        let root = Element::parse(&body);
         let error = root.as_ref().filter(|root| root.name() == "Error");
         if status.is_success() && error.is_none() {
             Ok(Answer { response, root })
@@ -151,16 +149,4 @@ impl Bucket {
         });
         result
     }
-}
-
-/// Reads the body of an answer.
-async fn read(response: &mut Response) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await? {
-        if body.len() + piece.len() > MAX_ANSWER {
-            return Err(Error::S3(format!("an answer has more than {MAX_ANSWER} bytes")).into());
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
 }

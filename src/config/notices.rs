@@ -155,19 +155,23 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
 }
 
 fn hook_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| match url.scheme() {
+    server_url(text).ok_or_else(|| {
+        "allowed are addresses such as https://sms.example.org/hook, or http:// and a private host".into()
+    })
+}
+
+/// Parses the URL of another server. TLS is required, except for a host in a private network.
+pub fn server_url(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| match url.scheme() {
         "https" => url.has_host(),
         "http" => url.host_str().is_some_and(is_private),
         _ => false,
-    });
-    url.ok_or_else(|| {
-        "allowed are addresses such as https://sms.example.org/hook, or http:// and a private host".into()
     })
 }
 
 /// Whether the host is this machine or in a private network: a private address, a name without a dot as in Docker, or a
 /// name below `.local`, `.internal` or `.localhost`.
-pub fn is_private(host: &str) -> bool {
+fn is_private(host: &str) -> bool {
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private() || address.is_link_local(),
         Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),

@@ -3,8 +3,8 @@
 use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
-use crate::config::{MAX_ISSUER_ANSWER, is_private};
-use crate::outbound::with_causes;
+use crate::config::{MAX_ISSUER_ANSWER, server_url};
+use crate::outbound::{body, with_causes};
 
 /// Maximum number of characters of an answer that an error quotes.
 const MAX_QUOTED: usize = 200;
@@ -15,34 +15,18 @@ pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<
     if !status.is_success() {
         return Err(format!("the answer is {status}"));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(with_causes)? {
-        if body.len() + chunk.len() > MAX_ISSUER_ANSWER {
-            return Err(format!("the answer has more than {MAX_ISSUER_ANSWER} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = body(&mut response, MAX_ISSUER_ANSWER).await.map_err(with_causes)?;
+    let body = body.ok_or_else(|| format!("the answer has more than {MAX_ISSUER_ANSWER} bytes"))?;
     serde_json::from_slice(&body).map_err(|error| {
         // The error can quote a value, which can be as long as the answer.
         format!("the answer is not the expected JSON: {}", start(&error.to_string()))
     })
 }
 
-/// Parses an address of an issuer. TLS is required, except for a host in a private network.
-pub(super) fn address(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    let allowed = match url.scheme() {
-        "https" => url.has_host(),
-        "http" => url.host_str().is_some_and(is_private),
-        _ => false,
-    };
-    allowed.then_some(url)
-}
-
 /// Parses an address that the issuer with this URL has published. An issuer with TLS may publish only addresses with
 /// TLS. Otherwise it could choose a service of the private network, and make the server send requests to it.
 pub(super) fn published(text: &str, issuer: &str) -> Option<Url> {
-    address(text).filter(|url| url.scheme() == "https" || issuer.starts_with("http://"))
+    server_url(text).filter(|url| url.scheme() == "https" || issuer.starts_with("http://"))
 }
 
 /// Returns the start of a text that the issuer has chosen, for the log.

@@ -9,8 +9,8 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answers::address;
 use super::keys::{self, Key};
+use crate::config::server_url;
 
 /// Maximum number of issuers.
 const MAX_ISSUERS: usize = 50;
@@ -158,7 +158,7 @@ impl Entry {
         if !(1..=MAX_NAME).contains(&self.name.len()) || !self.name.chars().all(named) {
             return Err(format!("name must have 1 to {MAX_NAME} letters a to z, digits or hyphens"));
         }
-        if address(&self.issuer).is_none_or(|url| url.query().is_some() || url.fragment().is_some()) {
+        if server_url(&self.issuer).is_none_or(|url| url.query().is_some() || url.fragment().is_some()) {
             return Err("issuer must be an https:// address, or http:// and a private host".into());
         }
         if self.clock_skew_seconds > MAX_SKEW {

@@ -13,7 +13,7 @@ use super::signature::sign;
 use super::templates::Templates;
 use crate::clock::Clock;
 use crate::config::HookSecret;
-use crate::outbound::{client_builder, retry_after, with_causes};
+use crate::outbound::{client_builder, is_temporary, retry_after, with_causes};
 use crate::random::Random;
 
 /// Sends SMS by requests to SMS_HOOK_URL.
@@ -107,8 +107,7 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Result<(),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             retry_after(headers, now).map_or(Retry::AfterBackoff, Retry::After)
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Retry::AfterBackoff,
-        _ if status.is_server_error() => Retry::AfterBackoff,
+        _ if is_temporary(status) => Retry::AfterBackoff,
         _ => Retry::Never,
     };
     Err(Failure { reason: format!("SMS_HOOK_URL answered {status}"), retry })

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::files::{self, OpenError};
 use crate::clock::Clock;
-use crate::config::is_private;
+use crate::config::server_url;
 use crate::outbound::{beginning, with_causes};
 
 const FILE: &str = "FCM_SERVICE_ACCOUNT_FILE";
@@ -104,17 +104,12 @@ impl Account {
         if file.project_id.is_empty() || !file.project_id.bytes().all(is_part) {
             return Err(malformed("has no valid project_id"));
         }
-        let token_url = Url::parse(&file.token_uri).ok().filter(|url| match url.scheme() {
-            "https" => url.has_host(),
-            "http" => url.host_str().is_some_and(is_private),
-            _ => false,
-        });
         let mut header = Header::new(Algorithm::RS256);
         header.kid = file.private_key_id;
         let account = Self {
             project: file.project_id,
             email: file.client_email,
-            token_url: token_url.ok_or_else(|| malformed("has no token_uri with https://"))?,
+            token_url: server_url(&file.token_uri).ok_or_else(|| malformed("has no token_uri with https://"))?,
             audience: file.token_uri,
             header,
             key: EncodingKey::from_rsa_pem(file.private_key.as_bytes())

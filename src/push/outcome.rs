@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tracing::debug;
 
-use crate::outbound::{retry_after, with_causes};
+use crate::outbound::{is_temporary, retry_after, with_causes};
 
 /// Maximum time before a retry that a push service can ask for. The server gives a push up after the same time.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
@@ -68,9 +68,7 @@ impl Outcome {
         if status.is_success() {
             return Self::Delivered;
         }
-        let is_temporary = status.is_server_error()
-            || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-        if is_temporary {
+        if is_temporary(status) {
             debug!(service, %status, detail, "a push is sent again later");
             return Self::Retry { after: retry_after(headers, now.into()).map(|after| after.min(MAX_RETRY_AFTER)) };
         }
