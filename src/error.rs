@@ -1,5 +1,7 @@
 //! Errors of the layers below the domain: Postgres, Redis, S3 and the machine.
 
+use std::time::Duration;
+
 /// An error of Postgres, Redis, S3 or the machine. Operators read the message in the log of the server; clients never
 /// receive it.
 #[derive(Debug, thiserror::Error)]
@@ -73,4 +75,9 @@ fn was_interrupted(message: &str) -> bool {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Delay before streams and background tasks retry when Postgres is unavailable.
-pub(crate) const RETRY_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Returns the delay before a retry, without jitter: `first`, doubled `doublings` times, and at most `max`.
+pub(crate) fn backoff(first: Duration, max: Duration, doublings: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(doublings)).min(max)
+}

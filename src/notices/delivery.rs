@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use super::notice::Outgoing;
 use super::places::{Lane, Lanes, Places, QueueFull, pool};
 use crate::address::ClientNetwork;
+use crate::error;
 use crate::fair::{Permit, Pool};
 use crate::metrics::{NoticeChannel, NoticeMetrics};
 use crate::random::Random;
@@ -195,8 +196,7 @@ impl<O: Outlet> Senders<O> {
 
 /// Returns the time after this number of failed attempts, without jitter.
 fn backoff(attempts: u32) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(10);
-    (FIRST_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF)
+    error::backoff(FIRST_BACKOFF, MAX_BACKOFF, attempts.saturating_sub(1))
 }
 
 /// Returns the time until the next attempt. None if the failure is permanent, or if the next attempt would be after the

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::texts;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::ids::{ConversationId, MessageId, PushSubscriptionId};
 use crate::push::Outcome;
 use crate::random::Random;
@@ -171,8 +171,7 @@ impl Warnings {
 
 /// Returns the time after this number of failed attempts, without jitter.
 fn backoff(attempts: i32) -> Duration {
-    let doublings = u32::try_from(attempts).unwrap_or_default().min(10);
-    (FIRST_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF)
+    error::backoff(FIRST_BACKOFF, MAX_BACKOFF, u32::try_from(attempts).unwrap_or_default())
 }
 
 #[cfg(test)]
