@@ -5,13 +5,12 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::conditions::{self, HEARD, UNREAD_COUNT};
+use super::conditions::{self, UNREAD_COUNT};
 use super::settings::NotificationContent;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::conversations::conversations::ConversationKind;
 use crate::store::messaging::messages::MessageKind;
 use crate::store::schema::notification_settings;
-use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared};
 
 /// SQL condition: the participant may get digests about the conversation. A statement that uses this condition must
@@ -61,7 +60,7 @@ pub async fn candidates(
     after: UserId,
     limit: i64,
 ) -> QueryResult<Vec<Candidate>> {
-    let unread = conditions::unread("$1");
+    let notifies = conditions::notifies("$1");
     let query = diesel::sql_query(format!(
         // Only the newest message that is old enough is read: if it was in a digest, so were all older ones.
         "SELECT page.*, (
@@ -72,7 +71,7 @@ pub async fn candidates(
              CROSS JOIN LATERAL (
                  SELECT created_at FROM messages
                  WHERE conversation_id = viewer.conversation_id AND created_at <= $2
-                     AND {unread} AND {HEARD} AND {VISIBLE}
+                     AND {notifies}
                  ORDER BY number DESC
                  LIMIT 1
              ) AS newest
@@ -137,7 +136,7 @@ pub async fn missed(
     now: DateTime<Utc>,
     limit: i64,
 ) -> QueryResult<Vec<Missed>> {
-    let unread = conditions::unread("$1");
+    let notifies = conditions::notifies("$1");
     let query = diesel::sql_query(format!(
         "SELECT wanted.user_id, page.*, sender.display_name AS sender
          FROM unnest($2) AS wanted (user_id)
@@ -150,7 +149,7 @@ pub async fn missed(
              JOIN conversations ON conversations.id = viewer.conversation_id
              CROSS JOIN LATERAL (
                  SELECT id, kind, body, sender_id FROM messages
-                 WHERE conversation_id = viewer.conversation_id AND {unread} AND {HEARD} AND {VISIBLE}
+                 WHERE conversation_id = viewer.conversation_id AND {notifies}
                  ORDER BY number DESC
                  LIMIT 1
              ) AS newest
@@ -168,7 +167,8 @@ pub async fn missed(
 }
 
 /// Records that messages up to `up_to` are in a digest to each of the users, and returns their tokens to unsubscribe.
-/// Each new token is stored for a user who has none. Leaves out users who have turned digests off in the meantime.
+/// A user without a token gets the one of `new_tokens` at the same place as the user. Leaves out users who have turned
+/// digests off in the meantime.
 pub async fn mark(
     conn: &mut Connection,
     users: &[UserId],

@@ -6,12 +6,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::conditions::{self, HEARD, UNREAD_COUNT};
+use super::conditions::{self, UNREAD_COUNT};
 use crate::ids::{CallId, ConversationId, MessageId, UserId};
 use crate::store::calls::calls::CallKind;
 use crate::store::conversations::conversations::ConversationKind;
 use crate::store::messaging::messages::MessageKind;
-use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared};
 
 /// SQL condition: the quiet hours of the user have begun and not ended. A statement that uses this condition must join
@@ -57,7 +56,7 @@ pub async fn shown(
         return Ok(Vec::new());
     }
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
-    let unread = conditions::unread("$3");
+    let notifies = conditions::notifies("$3");
     let query = diesel::sql_query(format!(
         // LATERAL makes Postgres use one index lookup for each pair.
         "SELECT wanted.user_id, wanted.conversation_id, messages.id AS message_id, messages.kind, messages.body,
@@ -77,7 +76,7 @@ pub async fn shown(
          LEFT JOIN notification_settings AS settings ON settings.user_id = wanted.user_id
          CROSS JOIN LATERAL (
              SELECT id, kind, body, created_at, sender_id FROM messages
-             WHERE conversation_id = wanted.conversation_id AND {unread} AND {HEARD} AND {VISIBLE}
+             WHERE conversation_id = wanted.conversation_id AND {notifies}
              ORDER BY number DESC
              LIMIT 1
          ) AS messages
