@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use parking_lot::Mutex;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use super::files::{self, OpenError};
 use super::notification::{Notification, Push, Urgency};
 use super::outcome::{Attempt, Outcome, error_name};
 use super::target::{ApnsEnvironment, Transport};
+use super::token::{CachedToken, Token};
 use crate::clock::Clock;
 use crate::config::{ApnsKey, SEND_TIMEOUT};
 use crate::outbound::{beginning, client_builder};
@@ -47,14 +47,8 @@ pub(super) struct Apns {
     team: String,
     header: Header,
     key: EncodingKey,
-    token: Mutex<Option<Token>>,
+    token: CachedToken,
     clock: Clock,
-}
-
-#[derive(Clone)]
-struct Token {
-    text: Arc<str>,
-    signed_at: DateTime<Utc>,
 }
 
 #[derive(Serialize)]
@@ -96,7 +90,7 @@ impl Apns {
             team: key.team.to_owned(),
             header,
             key: EncodingKey::from_ec_pem(&files::read(FILE, key.file)?).map_err(|_| malformed())?,
-            token: Mutex::default(),
+            token: CachedToken::default(),
             clock,
         };
         // A signature shows whether the key can be used.
@@ -142,7 +136,7 @@ impl Apns {
             (StatusCode::GONE, _) | (_, "BadDeviceToken" | "Unregistered" | "ExpiredToken") => Outcome::Gone.into(),
             // The clocks differ, or the token was signed too long ago.
             (_, "ExpiredProviderToken") => {
-                self.drop_refused(&token);
+                self.token.drop_refused(&token);
                 Outcome::Retry { after: None }.into()
             }
             _ => Outcome::of_answer(SERVICE, (status, &headers), error_name(&reason), now).into(),
@@ -174,21 +168,11 @@ impl Apns {
 
     /// Returns the token of the server. Signs another one if it is too old.
     fn token(&self, now: DateTime<Utc>) -> jsonwebtoken::errors::Result<Arc<str>> {
-        let mut current = self.token.lock();
-        if let Some(token) = current.as_ref().filter(|token| now - token.signed_at < TOKEN_AGE) {
-            return Ok(Arc::clone(&token.text));
-        }
-        let claims = Claims { iss: &self.team, iat: now.timestamp() };
-        let text: Arc<str> = jsonwebtoken::encode(&self.header, &claims, &self.key)?.into();
-        *current = Some(Token { text: Arc::clone(&text), signed_at: now });
-        Ok(text)
-    }
-
-    fn drop_refused(&self, refused: &Arc<str>) {
-        let mut current = self.token.lock();
-        if current.as_ref().is_some_and(|token| Arc::ptr_eq(&token.text, refused)) {
-            *current = None;
-        }
+        self.token.get_or_make(now, || {
+            let claims = Claims { iss: &self.team, iat: now.timestamp() };
+            let text = jsonwebtoken::encode(&self.header, &claims, &self.key)?.into();
+            Ok(Token { text, renew_at: now + TOKEN_AGE })
+        })
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use parking_lot::Mutex;
 use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::files::{self, OpenError};
+use super::token::{CachedToken, Token};
 use crate::clock::Clock;
 use crate::config::server_url;
 use crate::outbound::{beginning, with_causes};
@@ -76,22 +76,10 @@ pub(super) struct AccessTokens {
     account: Account,
     client: Client,
     clock: Clock,
-    state: Mutex<State>,
-    /// Locked during a fetch, so that all pushes that need a token wait for the same one.
-    flight: AsyncMutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    token: Option<Token>,
-    /// Earliest time of the next fetch.
-    next_fetch: Option<Instant>,
-}
-
-#[derive(Clone)]
-struct Token {
-    text: Arc<str>,
-    renew_at: DateTime<Utc>,
+    token: CachedToken,
+    /// Earliest time of the next fetch. Locked during a fetch, so that all pushes that need a token wait for the same
+    /// one.
+    next_fetch: Mutex<Option<Instant>>,
 }
 
 impl Account {
@@ -130,29 +118,28 @@ impl Account {
 
 impl AccessTokens {
     pub(super) fn new(account: Account, client: Client, clock: Clock) -> Self {
-        Self { account, client, clock, state: Mutex::default(), flight: AsyncMutex::default() }
+        Self { account, client, clock, token: CachedToken::default(), next_fetch: Mutex::default() }
     }
 
     /// Returns the current access token. Fetches one if there is none. Returns None if that fails.
     pub(super) async fn current(&self) -> Option<Arc<str>> {
-        if let Some(token) = self.cached() {
+        if let Some(token) = self.token.get(self.clock.now()) {
             return Some(token);
         }
-        let _flight = self.flight.lock().await;
-        if let Some(token) = self.cached() {
+        let mut next_fetch = self.next_fetch.lock().await;
+        if let Some(token) = self.token.get(self.clock.now()) {
             return Some(token);
         }
-        if self.state.lock().next_fetch.is_some_and(|earliest| Instant::now() < earliest) {
+        if next_fetch.is_some_and(|earliest| Instant::now() < earliest) {
             return None;
         }
         let fetched = timeout(FETCH_TIMEOUT, self.fetch()).await;
         let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {FETCH_TIMEOUT:?}")));
-        let mut state = self.state.lock();
-        state.next_fetch = Some(Instant::now() + FETCH_INTERVAL);
+        *next_fetch = Some(Instant::now() + FETCH_INTERVAL);
         match fetched {
             Ok(token) => {
                 let text = Arc::clone(&token.text);
-                state.token = Some(token);
+                self.token.set(token);
                 Some(text)
             }
             Err(reason) => {
@@ -164,16 +151,7 @@ impl AccessTokens {
 
     /// Drops a token that FCM refuses, so that the next push fetches another one.
     pub(super) fn drop_refused(&self, refused: &Arc<str>) {
-        let mut state = self.state.lock();
-        if state.token.as_ref().is_some_and(|token| Arc::ptr_eq(&token.text, refused)) {
-            state.token = None;
-        }
-    }
-
-    fn cached(&self) -> Option<Arc<str>> {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        state.token.as_ref().filter(|token| now < token.renew_at).map(|token| Arc::clone(&token.text))
+        self.token.drop_refused(refused);
     }
 
     async fn fetch(&self) -> Result<Token, String> {

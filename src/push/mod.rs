@@ -14,6 +14,7 @@ mod p256;
 mod target;
 #[cfg(test)]
 mod tests;
+mod token;
 mod vapid;
 mod web_push;
 
